@@ -1,0 +1,90 @@
+package resource
+
+import "net/netip"
+
+// View is the typed view of all documents of one revision: what compile reads. It is immutable and holds only resources that
+// passed validation. Keys are lower-case ARM ids (Key of the id); IDs inside are canonical, with names as the client wrote them.
+type View struct {
+	Revision uint64
+	VNets    map[string]*VNet
+	NSGs     map[string]*NSG
+	ASGs     map[string]*ASG
+	NICs     map[string]*NIC
+	VMs      map[string]*VM
+}
+
+// VNet is a virtual network with its subnets.
+type VNet struct {
+	ID          string
+	Location    string
+	Prefixes    []netip.Prefix
+	DNS         []netip.Addr // dhcpOptions.dnsServers
+	IdleMinutes uint16       // flowTimeoutInMinutes, 0 when unset
+	Subnets     []Subnet     // in document order
+	VNI         uint32       // allocated
+	Domain      string       // allocated: internal DNS suffix
+}
+
+// Subnet is one subnet.
+type Subnet struct {
+	ID       string
+	Name     string
+	Prefixes []netip.Prefix
+	NSG      string // key of the NSG, "" when none
+}
+
+// NSG is a network security group with the user's rules; the six default rules are not stored.
+type NSG struct {
+	ID    string
+	Flush bool
+	Rules []SecurityRule
+}
+
+// SecurityRule is a rule as the client wrote it, parsed.
+type SecurityRule struct {
+	Name     string
+	Priority uint16
+	Inbound  bool
+	Allow    bool
+	Protocol string // lower case: tcp udp icmp esp ah *
+	Src, Dst RuleSide
+}
+
+// RuleSide is one side of a rule. Exactly one of Prefixes (with * and tags as text) and ASGs is not empty.
+type RuleSide struct {
+	Prefixes []string // "*", a tag, an address or a prefix, as written
+	ASGs     []string // keys
+	Ports    []string // "*", "n", "a-b", as written
+}
+
+// ASG is an application security group.
+type ASG struct{ ID string }
+
+// NIC is a network interface.
+type NIC struct {
+	ID        string
+	NSG       string       // key, "" when none
+	DNS       []netip.Addr // dnsSettings.dnsServers
+	IPConfigs []IPConfig   // primary first
+	VM        string       // key of the VM that names it, "" when none: derived
+	MAC       [6]byte      // allocated
+	Port      uint32       // allocated: Port.Index
+}
+
+// IPConfig is one IP configuration with its address, given by the client or allocated.
+type IPConfig struct {
+	Name    string
+	Primary bool
+	Subnet  string // key of the subnet
+	IP      netip.Addr
+	ASGs    []string // keys
+}
+
+// VM is a virtual machine: a sandbox on a host.
+type VM struct {
+	ID       string
+	HostName string   // osProfile.computerName, else the name, in lower case
+	NICs     []string // keys, in document order; Primary is the first or the one marked
+	Primary  int
+	Host     string // allocated: host name
+}
