@@ -1,0 +1,50 @@
+# Everything a person types stands here; what a target does in several steps stands in test/run (Go) or .ci/deps (shell).
+
+.DEFAULT_GOAL := build
+.PHONY: build demo test test-unit test-race test-root test-clients generate verify-generated bench soak fuzz deps clean
+
+build: ## bin/ringfence
+	go build -trimpath -o bin/ringfence ./cmd/ringfence
+
+demo: deps-demo build ## the three-tier example for two tenants on two hosts, with real packets; KEEP=1 leaves it running
+	bin/ringfence demo $(if $(KEEP),--keep)
+
+test: deps ## every test, as root; what CI runs
+	go run ./test/run all
+
+test-unit: ## tests that need no privilege
+	go run ./test/run check unit
+
+test-race: ## the packages with goroutines, under the race detector
+	go run ./test/run race
+
+test-root: deps ## tests that make namespaces and load programs
+	go run ./test/run root
+
+test-clients: deps ## Azure's SDK against a lab
+	go run ./test/run build clients
+
+generate: deps ## the generated files: kernel programs, headers, tables in docs/
+	go run ./test/run generate
+
+verify-generated: deps ## the generated files are what their sources give
+	go run ./test/run generated
+
+bench: deps build ## figures beside plain Linux routing and nftables; BENCH_SHORT=1 takes a minute
+	go run ./bench
+
+soak: deps build ## the long forms of the tests that have one
+	RINGFENCE_SOAK=1 go run ./test/run unit root
+
+fuzz: ## every fuzz target for FUZZTIME each (default 20s)
+	go run ./test/run fuzz
+
+deps: ## Debian packages that the tests need and the machine lacks
+	@.ci/deps test
+
+.PHONY: deps-demo
+deps-demo:
+	@.ci/deps demo
+
+clean:
+	rm -rf bin
