@@ -1,0 +1,187 @@
+package model
+
+import (
+	"net/netip"
+	"slices"
+
+	"ringfence/goal"
+	"ringfence/observe"
+)
+
+// reservedPort is a UDP source port that the platform keeps for itself.
+const reservedPort = 65330
+
+var (
+	dhcpServers6 = netip.MustParseAddr("ff02::1:2")
+	broadcast    = netip.MustParseAddr("255.255.255.255")
+)
+
+// guard lets a VM send only what is its own: its MAC, its addresses, whole packets of the protocols that VNets carry. ARP, DHCP
+// and neighbour discovery end here.
+func (w *walk) guard(port *goal.Port) Verdict {
+	p := w.p
+	switch {
+	case p.VLAN:
+		return w.drop(observe.GuardVLAN)
+	case p.SrcMAC != port.MAC:
+		return w.drop(observe.GuardMAC)
+	case p.EtherType == EtherARP:
+		if !answersARP(port, p) {
+			return w.drop(observe.GuardARP)
+		}
+		return w.end(Answer)
+	}
+	if r := parsed(p); r != observe.None {
+		return w.drop(r)
+	}
+	if v := w.dhcp(port); v.Action != next {
+		return v
+	}
+	if v := w.discovery(port); v.Action != next {
+		return v
+	}
+	if r := addressed(port, p); r != observe.None {
+		return w.drop(r)
+	}
+	if r := carried(p); r != observe.None {
+		return w.drop(r)
+	}
+	switch {
+	case p.Protocol == goal.UDP && p.SrcPort == reservedPort:
+		return w.drop(observe.GuardReservedPort)
+	case own(port, p.Dst):
+		return w.drop(observe.RouteSelf)
+	}
+	return Verdict{}
+}
+
+// answersARP: the fabric answers a complete request from the NIC's own MAC and address (or from 0.0.0.0) for any other address
+// of the NIC's subnet.
+func answersARP(port *goal.Port, p Packet) bool {
+	return !p.Malformed && p.ARPOp == 1 && p.ARPSender == port.MAC &&
+		(p.Src == netip.IPv4Unspecified() || own(port, p.Src)) &&
+		!own(port, p.Dst) &&
+		slices.ContainsFunc(port.Addresses, func(a goal.Address) bool { return a.Subnet.Contains(p.Dst) })
+}
+
+// parsed: an IP packet whose headers are complete, consistent, and simple enough to be judged.
+func parsed(p Packet) observe.Reason {
+	switch {
+	case p.EtherType != EtherIPv4 && p.EtherType != EtherIPv6:
+		return observe.GuardEtherType
+	case p.Malformed:
+		return observe.GuardMalformed
+	case p.Options:
+		return observe.GuardOptions
+	case p.Fragment:
+		return observe.GuardFragment
+	case p.Short:
+		return observe.GuardMalformed
+	}
+	return observe.None
+}
+
+// dhcp hands a client's messages to the host's service and refuses to let a VM be a server or speak DHCP in another form.
+func (w *walk) dhcp(port *goal.Port) Verdict {
+	p := w.p
+	if p.Protocol != goal.UDP {
+		return Verdict{}
+	}
+	if p.Src.Is4() {
+		client := p.SrcPort == 68 && p.DstPort == 67 && (p.Src == netip.IPv4Unspecified() || own(port, p.Src)) &&
+			(p.Dst == broadcast || p.Dst == WireServer)
+		switch {
+		case client:
+			return w.end(Service)
+		case p.SrcPort == 67 && p.DstPort == 68, p.DstPort == 67 && p.Dst == broadcast:
+			return w.drop(observe.GuardDHCP)
+		}
+		return Verdict{}
+	}
+	client := p.SrcPort == 546 && p.DstPort == 547 && p.Src.IsLinkLocalUnicast() && p.Dst == dhcpServers6
+	switch {
+	case client:
+		return w.end(Service)
+	case p.SrcPort == 547 && p.DstPort == 546, p.DstPort == 547 && p.Dst.IsMulticast():
+		return w.drop(observe.GuardDHCP)
+	}
+	return Verdict{}
+}
+
+// discovery answers neighbour solicitations, hands router solicitations to the host's service and refuses the rest.
+func (w *walk) discovery(port *goal.Port) Verdict {
+	p := w.p
+	if p.Protocol != goal.ICMPv6 || p.EtherType != EtherIPv6 {
+		return Verdict{}
+	}
+	switch p.ICMPType {
+	case RouterSol:
+		return w.end(Service)
+	case RouterAdv, Redirect6:
+		return w.drop(observe.GuardRA)
+	case NeighborSol:
+		if p.HopLimit != 255 || !(own(port, p.Src) || p.Src.IsLinkLocalUnicast()) || !p.Target.IsValid() || own(port, p.Target) {
+			return w.drop(observe.GuardND) // also duplicate address detection (source ::): silence means the address is free
+		}
+		return w.end(Answer)
+	case NeighborAdv:
+		return w.drop(observe.GuardND)
+	case 130, 131, 132, 143: // multicast listener messages
+		return w.drop(observe.GuardMulticast)
+	}
+	return Verdict{}
+}
+
+// addressed: from an address of the NIC to one that a single VM can have.
+func addressed(port *goal.Port, p Packet) observe.Reason {
+	switch {
+	case !own(port, p.Src):
+		return observe.GuardSource
+	case p.Dst.Is4() && p.Dst.As4()[0] >= 224, p.Dst.IsMulticast(), p.Dst.IsUnspecified(), subnetBroadcast(port, p.Dst):
+		return observe.GuardMulticast
+	}
+	return observe.None
+}
+
+// carried: a protocol and a message that virtual networks carry.
+func carried(p Packet) observe.Reason {
+	v4 := p.EtherType == EtherIPv4
+	switch {
+	case p.Protocol == goal.TCP, p.Protocol == goal.UDP, p.Protocol == goal.ESP, p.Protocol == goal.AH:
+	case v4 && p.Protocol == goal.ICMP, !v4 && p.Protocol == goal.ICMPv6:
+		if request, reply := p.isEcho(); !request && !reply {
+			return observe.GuardICMPType
+		}
+	default:
+		return observe.GuardProtocol
+	}
+	return observe.None
+}
+
+// inner: what the guard of the sending host has let through, asked again of what arrives in VXLAN.
+func inner(p Packet) observe.Reason {
+	if p.VLAN {
+		return observe.GuardVLAN
+	}
+	if r := parsed(p); r != observe.None {
+		return r
+	}
+	return carried(p)
+}
+
+func own(port *goal.Port, ip netip.Addr) bool {
+	return slices.ContainsFunc(port.Addresses, func(a goal.Address) bool { return a.IP == ip })
+}
+
+// subnetBroadcast: the last address of a subnet that the port is in.
+func subnetBroadcast(port *goal.Port, ip netip.Addr) bool {
+	return ip.Is4() && slices.ContainsFunc(port.Addresses, func(a goal.Address) bool {
+		return a.Subnet.Contains(ip) && (!ip.Next().IsValid() || !a.Subnet.Contains(ip.Next()))
+	})
+}
+
+// end finishes the walk at the guard with an action other than a drop.
+func (w *walk) end(a Action) Verdict {
+	w.step("guard", a.String())
+	return Verdict{Action: a, Dir: w.dir, Port: w.port}
+}

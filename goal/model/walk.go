@@ -1,0 +1,135 @@
+package model
+
+import (
+	"net/netip"
+
+	"ringfence/goal"
+	"ringfence/observe"
+)
+
+// walk is one packet on its way through the layers of one host.
+type walk struct {
+	m     *Model
+	p     Packet
+	dir   Dir    // side on which it is at the moment
+	port  uint32 // port at which it is at the moment, 0 when none yet
+	steps []Step
+}
+
+// out walks the layers down: port, guard, flow, acl, route, then overlay or the receiver's layers up.
+func (w *walk) out() Verdict {
+	port := w.m.ports[w.port]
+	if port == nil {
+		return w.drop(observe.PortUnknown)
+	}
+	if w.m.down[w.port] {
+		return w.drop(observe.PortDown)
+	}
+	w.step("port", "pass")
+	if v := w.guard(port); v.Action != next {
+		return v
+	}
+	w.step("guard", "pass")
+	if v := w.platform(port, w.p.Tuple()); v.Action != next {
+		return v
+	}
+	if v := w.judge(port, Out); v.Action != next {
+		return v
+	}
+	return w.route(port)
+}
+
+// judge asks the flow table and, when the flow is not known, the rules.
+func (w *walk) judge(port *goal.Port, dir Dir) Verdict {
+	if w.known(port.Index, dir) {
+		return Verdict{}
+	}
+	if r := opens(w.p); r != observe.None {
+		return w.drop(r)
+	}
+	return w.acl(port, dir, w.p.Tuple())
+}
+
+// route finds the endpoint that has the destination in the sender's VNet.
+func (w *walk) route(from *goal.Port) Verdict {
+	n := w.m.vnets[from.VNI]
+	if !contains(n.Prefixes, w.p.Dst) {
+		return w.drop(observe.RouteNone)
+	}
+	e, ok := n.endpoints[w.p.Dst]
+	if !ok {
+		return w.drop(observe.RouteNoEndpoint)
+	}
+	if e.Host == w.m.host.Underlay {
+		w.step("route", "local")
+		return w.in(e.Port, end{from.Index, Out})
+	}
+	w.step("route", "remote")
+	if v := w.open(end{from.Index, Out}); v.Action != next {
+		return v
+	}
+	w.step("overlay", "pass")
+	return Verdict{Action: Encap, Dir: Out, Port: from.Index, Host: e.Host, VNI: n.VNI}
+}
+
+// overlay judges what arrives in VXLAN: a VNet that has a port here, an inner packet that could have passed a guard, an inner
+// source that lives on the host that sent it, an inner destination that is a port here.
+func (w *walk) overlay(vni uint32, outer netip.Addr) Verdict {
+	n := w.m.vnets[vni]
+	if n == nil {
+		return w.drop(observe.OverlayVNI)
+	}
+	if r := inner(w.p); r != observe.None {
+		return w.drop(r)
+	}
+	if e, ok := n.endpoints[w.p.Src]; !ok || e.Host != outer {
+		return w.drop(observe.OverlaySender)
+	}
+	e, ok := n.endpoints[w.p.Dst]
+	if !ok || e.Host != w.m.host.Underlay {
+		return w.drop(observe.OverlayDestination)
+	}
+	w.step("overlay", "pass")
+	return w.in(e.Port)
+}
+
+// in walks the layers of the receiving port up. A sender on this host gets its flow only here, when the receiver has accepted.
+func (w *walk) in(port uint32, sender ...end) Verdict {
+	w.dir, w.port = In, port
+	to := w.m.ports[port]
+	if to == nil || w.m.down[port] {
+		return w.drop(observe.PortDown)
+	}
+	w.step("port", "pass")
+	if v := w.judge(to, In); v.Action != next {
+		return v
+	}
+	if v := w.open(append([]end{{port, In}}, sender...)...); v.Action != next {
+		return v
+	}
+	w.step("port", "deliver")
+	return Verdict{Action: Deliver, Dir: In, Port: port}
+}
+
+func (w *walk) step(layer, word string) {
+	w.steps = append(w.steps, Step{Host: w.m.host.Name, Port: w.port, Dir: w.dir, Layer: layer, Word: word})
+}
+
+func (w *walk) stepRule(word, group, rule string) {
+	w.step("acl", word)
+	s := &w.steps[len(w.steps)-1]
+	s.Group, s.Rule = group, rule
+}
+
+func (w *walk) drop(r observe.Reason) Verdict {
+	v := Verdict{Action: Drop, Reason: r, Layer: r.Info().Layer, Dir: w.dir, Port: w.port}
+	w.step(v.Layer, "drop")
+	w.steps[len(w.steps)-1].Reason = r
+	return v
+}
+
+func (w *walk) deny(r observe.Reason, group, rule string) Verdict {
+	w.stepRule("deny", group, rule)
+	w.steps[len(w.steps)-1].Reason = r
+	return Verdict{Action: Drop, Reason: r, Layer: r.Info().Layer, Group: group, Rule: rule, Dir: w.dir, Port: w.port}
+}
