@@ -1,0 +1,86 @@
+// Package services makes the service namespace of a host: where DHCP, and later DNS and metadata, are served to VMs.
+//
+// In: the lab's or machine's instance and the host's name. Out: a namespace and a device pair into it; the data plane redirects
+// VMs' service frames to the host's end and takes answers from it. The agent owns it. The services themselves are the packages below.
+package services
+
+import (
+	"fmt"
+	"net"
+
+	"ringfence/host/kernel/netdev"
+	"ringfence/host/kernel/netns"
+)
+
+// Device is the host's end of the pair, Inside the service namespace's end.
+const (
+	Device = "rfsvc"
+	Inside = "svc0"
+)
+
+// insideMAC belongs to the fabric: VMs never see it.
+var insideMAC = net.HardwareAddr{0x02, 0x5f, 0xff, 0xff, 0xff, 0xff}
+
+// Link is the made pair.
+type Link struct {
+	Namespace string // of Inside
+	Index     int    // of Device, in the host's namespace
+}
+
+// Namespace names the service namespace of a host.
+func Namespace(instance, host string) string { return "rf-" + instance + "-" + host + "-svc" }
+
+// Ensure makes the namespace and the pair, called inside the host's namespace. Both ends are up, without addresses and without IPv6:
+// only frames pass.
+func Ensure(instance, host string) (Link, error) {
+	ns := Namespace(instance, host)
+	if _, err := netns.Ensure(ns); err != nil {
+		return Link{}, err
+	}
+	quiet := []netdev.Sysctl{
+		{Key: "net/ipv6/conf/default/disable_ipv6", Value: "1", Optional: true},
+		{Key: "net/ipv4/ip_forward", Value: "0"},
+	}
+	if err := netdev.SetSysctls(ns, quiet...); err != nil {
+		return Link{}, fmt.Errorf("service namespace: %w", err)
+	}
+	link := Link{Namespace: ns}
+	err := netdev.With("", func(c *netdev.Conn) (err error) {
+		link.Index, _, err = c.EnsureVeth(netdev.Veth{
+			Name: Device, MTU: 1500,
+			Peer: netdev.Peer{Namespace: ns, Name: Inside, MAC: insideMAC, MTU: 1500},
+		})
+		if err != nil {
+			return err
+		}
+		off := netdev.Sysctl{Key: "net/ipv6/conf/" + Device + "/disable_ipv6", Value: "1", Optional: true}
+		if err := netdev.SetSysctls("", off); err != nil {
+			return err
+		}
+		if err := c.SetARP(Device, false); err != nil {
+			return err
+		}
+		return c.Up(Device)
+	})
+	if err != nil {
+		return Link{}, fmt.Errorf("service device: %w", err)
+	}
+	err = netdev.With(ns, func(c *netdev.Conn) error {
+		if err := c.SetARP(Inside, false); err != nil {
+			return err
+		}
+		return c.Up(Inside)
+	})
+	if err != nil {
+		return Link{}, fmt.Errorf("service device: %w", err)
+	}
+	return link, nil
+}
+
+// Remove takes the namespace and the pair away.
+func Remove(instance, host string) error {
+	if err := netdev.With("", func(c *netdev.Conn) error { return c.Delete(Device) }); err != nil {
+		return err
+	}
+	return netns.Delete(Namespace(instance, host))
+}
