@@ -3,14 +3,17 @@ package compile
 import (
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 
 	"ringfence/intent/resource"
 )
 
 // Memo remembers the parts of the last compilation, so that the next one makes only what has changed. A part is used again only
 // when the contents that it was made from are equal. Several compilations may share a memo at the same time.
-type Memo struct{ tables atomic.Pointer[tables] }
+type Memo struct {
+	mu     sync.Mutex
+	tables *tables
+}
 
 // NewMemo returns an empty memo.
 func NewMemo() *Memo { return &Memo{} }
@@ -27,19 +30,25 @@ func newTables() *tables {
 }
 
 func (m *Memo) last() *tables {
-	if m != nil {
-		if t := m.tables.Load(); t != nil {
-			return t
-		}
+	if m == nil {
+		return newTables()
 	}
-	return newTables()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.tables == nil {
+		return newTables()
+	}
+	return m.tables
 }
 
 // keep replaces what is remembered: parts that the last compilation did not use are forgotten.
 func (m *Memo) keep(t *tables) {
-	if m != nil {
-		m.tables.Store(t)
+	if m == nil {
+		return
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tables = t
 }
 
 func compareText(a, b string) int { return strings.Compare(a, b) }
