@@ -1,0 +1,95 @@
+// Command bench measures Ringfence beside what a user would pick instead: plain Linux routing without a firewall, and the same
+// with nftables and the same rules.
+//
+// In: bin/ringfence and bench/load/load.c. Out: a table, and bench/results.json. One load generator for all contenders; the
+// contenders take turns in an order shuffled anew every round, in one run on one machine; figures are medians over the rounds,
+// and ratios are medians of the ratios within a round. The product is only used through its command line and its API.
+//
+// BENCH_SHORT=1 takes a minute and writes no file: it shows that the benchmark works, not how fast anything is.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+// config is how long to measure.
+type config struct {
+	rounds  int
+	slice   time.Duration // one load on one contender
+	control int           // repetitions of the control plane's figures
+	rules   int           // rules of the large NSG
+	results string        // "" writes none
+}
+
+func configured() config {
+	if os.Getenv("BENCH_SHORT") != "" {
+		return config{rounds: 3, slice: 150 * time.Millisecond, control: 3, rules: 1000}
+	}
+	return config{rounds: 11, slice: 700 * time.Millisecond, control: 11, rules: 1000, results: "bench/results.json"}
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, configured())
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, cfg config) (err error) {
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("the benchmark makes network namespaces: run it as root")
+	}
+	if out, err := exec.Command("gcc", "-O2", "-Wall", "-o", loadBinary, "bench/load/load.c").CombinedOutput(); err != nil {
+		return fmt.Errorf("compile the load generator: %w\n%s", err, out)
+	}
+	started := time.Now()
+	progress("lab with two hosts")
+	fab, err := newFabric(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { fab.close() }()
+	progress("control plane")
+	control, err := fab.controlPlane(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	progress("plain Linux with and without nftables")
+	plain, err := newPlain(cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { plain.close() }()
+
+	contenders := append(plain.contenders(), fab.contenders()...)
+	if err := serveAll(contenders); err != nil {
+		return err
+	}
+	defer stopAll(contenders)
+	samples, err := measure(ctx, cfg, contenders)
+	if err != nil {
+		return err
+	}
+	rep := newReport(cfg, started, contenders, samples, control)
+	rep.print(os.Stdout)
+	if cfg.results == "" {
+		return rep.problem()
+	}
+	if err := rep.write(cfg.results); err != nil {
+		return err
+	}
+	return rep.problem()
+}
+
+func progress(what string) {
+	fmt.Fprintf(os.Stderr, "%s %s\n", time.Now().Format("15:04:05"), what)
+}
