@@ -163,7 +163,7 @@ var owners = map[string][]string{
 	"github.com/vishvananda/netlink":  {"host/kernel/netdev", "host/kernel/netns"},
 	"github.com/vishvananda/netns":    {"host/kernel/netns", "host/kernel/netdev"},
 	"github.com/insomniacslk/dhcp":    {"host/services/dhcp", "host/sandbox"},
-	"github.com/mdlayher/packet":      {"host/services/dhcp", "host/sandbox"},
+	"github.com/mdlayher/packet":      {"host/kernel/netdev"},
 	"github.com/alecthomas/kong":      {"cli"},
 	"github.com/jmespath/go-jmespath": {"cli"},
 	"golang.org/x/sys":                {""},
