@@ -1,0 +1,247 @@
+package publish
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"ringfence/goal"
+)
+
+// Options are a Publisher's dependencies. The callbacks are called from streams' goroutines and must not block for long.
+type Options struct {
+	Log      *slog.Logger
+	Beat     time.Duration // a stream that is silent for three of them is dead; 0: 3 s
+	OnHello  func(Hello) error
+	OnAck    func(host string, enforced uint64, problem string)
+	OnReport func(host string, r Report)
+}
+
+// Publisher holds the newest goal of every host and who has enforced it.
+type Publisher struct {
+	o       Options
+	encoder encoder
+
+	mu       sync.Mutex
+	revision uint64
+	hosts    map[string]*host
+	changed  chan struct{} // closed and replaced whenever a host's state changes: Wait looks again
+}
+
+// host is what the publisher knows of one host. Guarded by Publisher.mu.
+type host struct {
+	name     string
+	goal     *manifest // the newest, nil when none was published
+	offered  uint64    // newest revision whose goal is equal to goal: at least goal's own generation
+	acked    uint64    // generation of the newest goal that the host acknowledged, with or without a problem
+	problem  string    // of that goal
+	session  *session  // nil while disconnected
+	hello    Hello
+	since    time.Time // of the present state of connection
+	report   Report
+	reported bool
+}
+
+// enforced is the newest revision that the host acknowledged, counting those that changed nothing for it.
+func (h *host) enforced() uint64 {
+	if h.goal != nil && h.acked >= h.goal.frame.Generation {
+		return max(h.acked, h.offered)
+	}
+	return h.acked
+}
+
+// Status is one host as the operator sees it.
+type Status struct {
+	Name       string     `json:"name"`
+	Underlay   netip.Addr `json:"underlay"`
+	Version    string     `json:"version"`
+	Connected  bool       `json:"connected"`
+	Since      time.Time  `json:"since"`
+	Generation uint64     `json:"generation"` // newest goal published
+	Acked      uint64     `json:"acked"`      // newest revision acknowledged
+	Problem    string     `json:"problem,omitempty"`
+}
+
+// New returns a Publisher without goals.
+func New(o Options) *Publisher {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Beat == 0 {
+		o.Beat = 3 * time.Second
+	}
+	return &Publisher{o: o, hosts: map[string]*host{}, changed: make(chan struct{})}
+}
+
+// notify wakes every Wait. p.mu is held.
+func (p *Publisher) notify() {
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+func (p *Publisher) host(name string) *host {
+	h := p.hosts[name]
+	if h == nil {
+		h = &host{name: name}
+		p.hosts[name] = h
+	}
+	return h
+}
+
+// Publish makes goals, compiled from revision, the newest. A revision smaller than one before is refused. Hosts whose goal's
+// content is what it was are left alone.
+func (p *Publisher) Publish(revision uint64, goals map[string]*goal.Host) error {
+	p.encoder.next()
+	manifests := make(map[string]*manifest, len(goals))
+	for name, g := range goals {
+		m, err := p.encoder.take(g)
+		if err != nil {
+			return err
+		}
+		manifests[name] = m
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if revision < p.revision {
+		return fmt.Errorf("publish: revision %d is older than %d", revision, p.revision)
+	}
+	p.revision = revision
+	for name, m := range manifests {
+		h := p.host(name)
+		h.offered = max(h.offered, m.frame.Generation)
+		if h.goal != nil && h.goal.content == m.content {
+			continue
+		}
+		h.goal = m
+		if h.session != nil {
+			h.session.kick()
+		}
+	}
+	p.notify()
+	return nil
+}
+
+// Revision is the newest published revision.
+func (p *Publisher) Revision() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.revision
+}
+
+// Hosts lists every host that has a goal or was ever connected, by name.
+func (p *Publisher) Hosts() []Status {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make([]Status, 0, len(p.hosts))
+	for _, h := range p.hosts {
+		s := Status{Name: h.name, Underlay: h.hello.Underlay, Version: h.hello.Version, Connected: h.session != nil,
+			Since: h.since, Acked: h.enforced(), Problem: h.problem}
+		if h.goal != nil {
+			s.Generation, s.Underlay = h.goal.frame.Generation, h.goal.frame.Underlay
+		}
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b Status) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+// Sandboxes lists what the hosts reported, by host.
+func (p *Publisher) Sandboxes() map[string][]Sandbox {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := map[string][]Sandbox{}
+	for name, h := range p.hosts {
+		out[name] = slices.Clone(h.report.Sandboxes)
+	}
+	return out
+}
+
+// Problem is a host's refusal of a goal.
+type Problem struct {
+	Host string
+	Text string
+}
+
+func (p *Problem) Error() string { return "host " + p.Host + ": " + p.Text }
+
+// Wait returns when every host of need that is connected has acknowledged the revision it is listed with, and at once for hosts
+// that are not connected, now or meanwhile: they are not waited for. A host that could not enforce it gives a *Problem.
+func (p *Publisher) Wait(ctx context.Context, need map[string]uint64) error {
+	for {
+		p.mu.Lock()
+		done, err := p.settled(need)
+		changed := p.changed
+		p.mu.Unlock()
+		if done || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
+// settled looks at every host of need. p.mu is held.
+func (p *Publisher) settled(need map[string]uint64) (bool, error) {
+	done := true
+	var problems []error
+	for name, revision := range need {
+		h := p.hosts[name]
+		switch {
+		case h == nil || h.session == nil:
+		case h.enforced() < revision:
+			done = false
+		case h.problem != "":
+			problems = append(problems, &Problem{Host: name, Text: h.problem})
+		}
+	}
+	slices.SortFunc(problems, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
+	if !done {
+		return false, nil
+	}
+	return true, errors.Join(problems...)
+}
+
+// Waiting lists the hosts of need that Wait would wait for, sorted.
+func (p *Publisher) Waiting(need map[string]uint64) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []string
+	for name, revision := range need {
+		if h := p.hosts[name]; h != nil && h.session != nil && h.enforced() < revision {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// ErrNotConnected is Ask's answer for a host that has no stream here.
+var ErrNotConnected = errors.New("not connected")
+
+// Ask asks a connected host a question of its agent's own vocabulary (drops, events, flows) and waits for the answer.
+func (p *Publisher) Ask(ctx context.Context, name, kind string) (json.RawMessage, error) {
+	p.mu.Lock()
+	var s *session
+	if h := p.hosts[name]; h != nil {
+		s = h.session
+	}
+	p.mu.Unlock()
+	if s == nil {
+		return nil, fmt.Errorf("host %s: %w", name, ErrNotConnected)
+	}
+	body, err := s.ask(ctx, kind)
+	if err != nil {
+		return nil, fmt.Errorf("host %s: %w", name, err)
+	}
+	return body, nil
+}

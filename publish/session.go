@@ -1,0 +1,288 @@
+package publish
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+)
+
+const (
+	handshakeTime = 5 * time.Second
+	writeTime     = 10 * time.Second
+)
+
+// session is one host's stream at the server. The reader is Publisher.serve's goroutine; everything is written by one writer.
+type session struct {
+	p    *Publisher
+	conn net.Conn
+	name string
+	wake chan struct{} // holds one token: something is to be sent
+	done chan struct{}
+	once sync.Once
+
+	// Guarded by p.mu.
+	has    map[Hash]bool // parts that the host holds once it has read what was sent
+	sent   *manifest     // the goal sent last
+	asks   []ask
+	number uint64
+	open   map[uint64]chan answer
+	bye    string
+}
+
+// Serve accepts hosts on l until ctx ends, then closes l and every stream. Connections are mutual TLS by tc.
+func (p *Publisher) Serve(ctx context.Context, l net.Listener, tc *tls.Config) error {
+	var streams sync.WaitGroup
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer stop()
+	defer streams.Wait()
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			var temporary net.Error
+			if errors.As(err, &temporary) && temporary.Timeout() {
+				continue
+			}
+			return fmt.Errorf("accept hosts: %w", err)
+		}
+		streams.Go(func() {
+			defer c.Close()
+			end := context.AfterFunc(ctx, func() { c.Close() })
+			defer end()
+			if err := p.serve(tls.Server(c, tc)); err != nil && ctx.Err() == nil {
+				p.o.Log.Warn("host's stream ended", "from", c.RemoteAddr().String(), "error", err)
+			}
+		})
+	}
+}
+
+// serve speaks with one host until its stream ends.
+func (p *Publisher) serve(c *tls.Conn) error {
+	c.SetDeadline(time.Now().Add(handshakeTime))
+	if err := c.Handshake(); err != nil {
+		return fmt.Errorf("handshake: %w", err)
+	}
+	name, err := peerName(c)
+	if err != nil {
+		return err
+	}
+	first, err := readFrame(c, maxHello)
+	if err != nil {
+		return fmt.Errorf("host %s: read hello: %w", name, err)
+	}
+	if first.Hello == nil || first.Hello.Host != name {
+		refuse(c, fmt.Sprintf("the first frame must be a hello of %q, as the certificate says", name))
+		return fmt.Errorf("host %s: the first frame is no hello of it", name)
+	}
+	if p.o.OnHello != nil {
+		if err := p.o.OnHello(*first.Hello); err != nil {
+			refuse(c, err.Error())
+			return fmt.Errorf("host %s: hello: %w", name, err)
+		}
+	}
+	c.SetDeadline(time.Time{})
+	s := p.open(c, *first.Hello)
+	defer p.close(s)
+	go s.write()
+	return s.read()
+}
+
+// refuse tells the host why its stream ends.
+func refuse(c net.Conn, reason string) {
+	c.SetWriteDeadline(time.Now().Add(time.Second))
+	writeFrame(c, &message{Bye: &leaveFrame{Reason: reason}})
+}
+
+// open makes the stream the host's. An older stream of the same host ends: the newest one is the living agent's.
+func (p *Publisher) open(c net.Conn, hello Hello) *session {
+	s := &session{p: p, conn: c, name: hello.Host, wake: make(chan struct{}, 1), done: make(chan struct{}),
+		has: map[Hash]bool{}, open: map[uint64]chan answer{}}
+	for _, h := range hello.Have {
+		s.has[h] = true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := p.host(hello.Host)
+	if h.session != nil {
+		h.session.bye = "another agent with this host's certificate has connected"
+		h.session.kick()
+	}
+	h.session, h.hello, h.since = s, hello, time.Now()
+	h.acked, h.problem = 0, "" // it says anew what it enforces, once it has the goal
+	s.kick()
+	p.notify()
+	p.o.Log.Info("host connected", "host", hello.Host, "underlay", hello.Underlay, "generation", hello.Generation)
+	return s
+}
+
+func (p *Publisher) close(s *session) {
+	s.end()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if h := p.host(s.name); h.session == s {
+		h.session, h.since = nil, time.Now()
+		p.notify()
+		p.o.Log.Info("host disconnected", "host", s.name)
+	}
+}
+
+func (s *session) end() {
+	s.once.Do(func() { close(s.done) })
+	s.conn.Close()
+}
+
+func (s *session) kick() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// read takes the host's frames.
+func (s *session) read() error {
+	for {
+		s.conn.SetReadDeadline(time.Now().Add(3 * s.p.o.Beat))
+		m, err := readFrame(s.conn, maxFrame)
+		if err != nil {
+			return fmt.Errorf("host %s: read: %w", s.name, err)
+		}
+		switch {
+		case m.Ack != nil:
+			s.p.acknowledge(s, *m.Ack)
+		case m.Report != nil:
+			s.p.reported(s, *m.Report)
+		case m.Answer != nil:
+			s.answered(*m.Answer)
+		case m.Beat != nil:
+		default:
+			return fmt.Errorf("host %s: a frame that is not a host's to send", s.name)
+		}
+	}
+}
+
+func (p *Publisher) acknowledge(s *session, a Ack) {
+	p.mu.Lock()
+	h := p.host(s.name)
+	if h.session != s || s.sent == nil || a.Generation < h.acked || a.Generation > s.sent.frame.Generation {
+		p.mu.Unlock()
+		return // of a stream or a goal that nobody waits for any more
+	}
+	h.acked, h.problem = a.Generation, a.Problem
+	enforced := h.enforced()
+	s.kick()
+	p.notify()
+	p.mu.Unlock()
+	if a.Problem != "" {
+		p.o.Log.Error("host cannot enforce its goal", "host", s.name, "generation", a.Generation, "problem", a.Problem)
+	}
+	if p.o.OnAck != nil {
+		p.o.OnAck(s.name, enforced, a.Problem)
+	}
+}
+
+func (p *Publisher) reported(s *session, r Report) {
+	p.mu.Lock()
+	h := p.host(s.name)
+	h.report, h.reported = r, true
+	p.notify()
+	p.mu.Unlock()
+	if p.o.OnReport != nil {
+		p.o.OnReport(s.name, r)
+	}
+}
+
+// write sends the newest goal whenever the one before is acknowledged, questions, and a beat when there is nothing else.
+func (s *session) write() {
+	beat := time.NewTicker(s.p.o.Beat)
+	defer beat.Stop()
+	defer s.end()
+	for {
+		batch, last := s.next()
+		for _, m := range batch {
+			s.conn.SetWriteDeadline(time.Now().Add(writeTime))
+			if err := writeFrame(s.conn, m); err != nil {
+				s.p.o.Log.Warn("write to host", "host", s.name, "error", err)
+				return
+			}
+		}
+		if last {
+			return
+		}
+		select {
+		case <-s.done:
+			return
+		case <-s.wake:
+		case <-beat.C:
+			s.p.mu.Lock()
+			s.asks = append(s.asks, ask{})
+			s.p.mu.Unlock()
+		}
+	}
+}
+
+// next takes what is to be sent now; last is set when the stream ends with it.
+func (s *session) next() (out []*message, last bool) {
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	if s.bye != "" {
+		return []*message{{Bye: &leaveFrame{Reason: s.bye}}}, true
+	}
+	h := s.p.host(s.name)
+	idle := s.sent == nil || h.acked >= s.sent.frame.Generation
+	if h.goal != nil && h.goal != s.sent && idle && h.goal.frame.Generation >= h.hello.Generation {
+		out = append(out, &message{Goal: h.goal.lacking(s.has)})
+		s.sent, s.has = h.goal, h.goal.names()
+	}
+	for _, a := range s.asks {
+		if a.Kind == "" {
+			out = append(out, &message{Beat: &struct{}{}})
+			continue
+		}
+		out = append(out, &message{Ask: &a})
+	}
+	s.asks = nil
+	return out, false
+}
+
+func (s *session) ask(ctx context.Context, kind string) (json.RawMessage, error) {
+	reply := make(chan answer, 1)
+	s.p.mu.Lock()
+	s.number++
+	n := s.number
+	s.open[n] = reply
+	s.asks = append(s.asks, ask{Number: n, Kind: kind})
+	s.kick()
+	s.p.mu.Unlock()
+	defer func() {
+		s.p.mu.Lock()
+		delete(s.open, n)
+		s.p.mu.Unlock()
+	}()
+	select {
+	case <-ctx.Done():
+		return nil, fmt.Errorf("no answer to %q: %w", kind, ctx.Err())
+	case <-s.done:
+		return nil, ErrNotConnected
+	case a := <-reply:
+		if a.Error != "" {
+			return nil, errors.New(a.Error)
+		}
+		return a.Body, nil
+	}
+}
+
+func (s *session) answered(a answer) {
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	if reply, ok := s.open[a.Number]; ok {
+		reply <- a
+		delete(s.open, a.Number)
+	}
+}
