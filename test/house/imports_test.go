@@ -18,10 +18,11 @@ var allowed = map[string][]string{
 	"intent/template": {"intent/resource"},
 	"intent/arm":      {"intent/resource", "intent/store", "intent/identity", "intent/template"},
 	// 2 and 3 what each host shall do
-	"compile":    {"intent/resource", "goal"},
-	"goal":       {},
-	"goal/model": {"goal", "observe"},
-	"verify":     {"goal"},
+	"compile":     {"intent/resource", "goal"},
+	"goal":        {},
+	"goal/model":  {"goal", "observe"},
+	"goal/random": {"goal", "goal/model", "observe"}, // policies and packets for tests
+	"verify":      {"goal"},
 	// between the control plane and the hosts
 	"publish": {"goal", "observe"},
 	// 4 the host
@@ -46,8 +47,8 @@ var allowed = map[string][]string{
 
 // allowedInTests lists what the tests of a room import beyond that: judges and neighbours, never upwards from the host.
 var allowedInTests = map[string][]string{
-	"host/datapath": {"goal/model"},
-	"compile":       {"goal/model"},
+	"host/datapath": {"goal/model", "goal/random"},
+	"compile":       {"goal/model", "goal/random"},
 	"server":        {"host/agent", "goal/model"},
 	"intent/arm":    {"intent/alloc", "server", "compile", "goal"},
 	"intent/store":  {"intent/alloc"},

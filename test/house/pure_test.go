@@ -20,7 +20,6 @@ var impure = []string{
 var exempt = map[string]string{
 	"compile sync":         "the memo of compiled groups is shared between writes",
 	"observe time":         "a drop's time is a value that the kernel reported",
-	"observe net":          "",
 	"intent/template time": "utcNow's and dateTimeAdd's values are computed from the deployment's own time",
 }
 
