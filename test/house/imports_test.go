@@ -197,3 +197,15 @@ func TestEveryLibraryHasOneOwner(t *testing.T) {
 		}
 	}
 }
+
+// Packages that make test data are no part of the product.
+func TestTestDataStaysInTests(t *testing.T) {
+	for _, f := range tree(t) {
+		if f.test || under(f.pkg, "goal/random") {
+			continue
+		}
+		if slices.Contains(f.imports, module+"/goal/random") {
+			t.Errorf("%s imports goal/random, which is for tests", f.path)
+		}
+	}
+}
