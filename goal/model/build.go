@@ -66,7 +66,7 @@ func (p Packet) ipv4(room int) []byte {
 	binary.BigEndian.PutUint16(h[10:], checksum(0, h))
 	b := append(h, l4...)
 	if p.Malformed {
-		b[3]++ // one byte more than the frame has
+		binary.BigEndian.PutUint16(b[2:], uint16(len(b)+1)) // one byte more than the frame has
 	}
 	return b
 }

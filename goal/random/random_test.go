@@ -1,0 +1,65 @@
+package random_test
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"ringfence/goal"
+	"ringfence/goal/model"
+	"ringfence/goal/random"
+	"ringfence/observe"
+)
+
+func TestHostsAreValid(t *testing.T) {
+	for seed := range uint64(300) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		for _, h := range random.Hosts(r, 1+r.IntN(60)) {
+			if err := goal.Check(h); err != nil {
+				t.Fatalf("seed %d: host %s: %v", seed, h.Name, err)
+			}
+		}
+	}
+}
+
+// Every reason that a packet can meet under a goal must come up, and every action, or the twin tests less than it says.
+func TestPacketsReachEveryVerdict(t *testing.T) {
+	reasons, actions := map[observe.Reason]int{}, map[model.Action]int{}
+	count := func(v model.Verdict) { reasons[v.Reason]++; actions[v.Action]++ }
+	for seed := range uint64(150) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		for _, h := range random.Hosts(r, 40) {
+			m := model.New(h)
+			m.FlowLimit, m.FlowQuota = 150, 60
+			for _, p := range h.Ports {
+				m.SetDown(p.Index, r.IntN(20) == 0)
+				for range 200 {
+					packet := random.Packet(r, h, p.Index)
+					v, _ := m.Out(p.Index, model.Parse(random.Frame(r, packet)))
+					count(v)
+				}
+			}
+			if len(h.VNets) > 0 {
+				for range 200 {
+					vni, outer, p := random.Overlay(r, h)
+					v, _ := m.In(vni, outer, model.Parse(random.Frame(r, p)))
+					count(v)
+				}
+			}
+		}
+	}
+	notFromGoal := map[observe.Reason]bool{observe.PortUnknown: true, observe.ACLStale: true, observe.OverlayMTU: true, observe.UplinkClosed: true, observe.Internal: true}
+	for _, i := range observe.Reasons() {
+		if reasons[i.Reason] == 0 && !notFromGoal[i.Reason] {
+			t.Errorf("no packet met %s", i.Name)
+		}
+	}
+	for _, a := range []model.Action{model.Drop, model.Deliver, model.Encap, model.Service, model.Answer} {
+		if actions[a] == 0 {
+			t.Errorf("no packet met %s", a)
+		}
+	}
+	t.Logf("actions %v", actions)
+	for _, i := range observe.Reasons() {
+		t.Logf("%-20s %d", i.Name, reasons[i.Reason])
+	}
+}
