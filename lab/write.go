@@ -1,0 +1,195 @@
+package lab
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// serverConfig is what a lab tells its server: the shape of server.yaml.
+type serverConfig struct {
+	DataDir     string              `yaml:"data_dir"`
+	RunDir      string              `yaml:"run_dir"`
+	Listen      string              `yaml:"listen"`
+	TLS         keyPair             `yaml:"tls"`
+	Publish     publishConfig       `yaml:"publish"`
+	Tenants     []tenantConfig      `yaml:"tenants"`
+	PrefixLists map[string][]string `yaml:"prefix_lists,omitempty"`
+	Locations   []string            `yaml:"locations,omitempty"`
+}
+
+type keyPair struct {
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
+}
+
+type publishConfig struct {
+	Listen string `yaml:"listen"`
+	Netns  string `yaml:"netns"`
+	CA     string `yaml:"ca"`
+	Cert   string `yaml:"cert"`
+	Key    string `yaml:"key"`
+}
+
+type tenantConfig struct {
+	Name          string         `yaml:"name"`
+	ID            string         `yaml:"id"`
+	Token         string         `yaml:"token"`
+	Subscriptions []subscription `yaml:"subscriptions"`
+}
+
+type subscription struct {
+	ID   string `yaml:"id"`
+	Name string `yaml:"name"`
+}
+
+// agentConfig is what a lab tells an agent: the shape of agent.yaml.
+type agentConfig struct {
+	Name       string      `yaml:"name"`
+	Server     string      `yaml:"server"`
+	ServerName string      `yaml:"server_name"`
+	CA         string      `yaml:"ca"`
+	Cert       string      `yaml:"cert"`
+	Key        string      `yaml:"key"`
+	Underlay   underlayEnd `yaml:"underlay"`
+	Uplink     uplinkEnd   `yaml:"uplink"`
+	RunDir     string      `yaml:"run_dir"`
+	BPFFS      string      `yaml:"bpffs"`
+	Instance   string      `yaml:"instance"`
+}
+
+type underlayEnd struct {
+	Device  string `yaml:"device"`
+	Address string `yaml:"address"`
+}
+
+type uplinkEnd struct {
+	Device string `yaml:"device"`
+}
+
+// publishName is the name in the certificate of the server's end of the management link.
+const publishName = "ringfence-publish"
+
+// publishPort is where agents call on the management link.
+const publishPort = 7443
+
+// The tenants of every lab.
+var tenantNames = []string{"contoso", "fabrikam"}
+
+// guid derives an identifier that is the same whenever the lab is laid out anew.
+func guid(parts ...string) string {
+	h := sha256.New()
+	for _, p := range parts {
+		fmt.Fprintf(h, "%d:%s", len(p), p)
+	}
+	b := h.Sum(nil)[:16]
+	b[6], b[8] = b[6]&0x0f|0x50, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16])
+}
+
+func newTenant(lab, name string) Tenant {
+	secret := make([]byte, 32)
+	rand.Read(secret) // never fails
+	return Tenant{Name: name, ID: guid("tenant", lab, name), Subscription: guid("subscription", lab, name),
+		Token: base64.RawURLEncoding.EncodeToString(secret)}
+}
+
+// newState is the plan of a lab: everything that is known before anything is made.
+func newState(c Config, listen string) *State {
+	dir := runDir(c.Name)
+	s := &State{
+		Name: c.Name, Endpoint: "https://" + listen, CA: filepath.Join(dir, "ca.pem"), Socket: filepath.Join(dir, "api.sock"),
+		RunDir: dir, Internet: netnsName(c.Name, internetNode),
+	}
+	for i, name := range hostNames(c.Hosts) {
+		n := hostBase + i + 1
+		s.Hosts = append(s.Hosts, Host{
+			Name: name, Netns: netnsName(c.Name, name), RunDir: filepath.Join(dir, name),
+			Underlay: addr(underlay.net4, n).String(), Management: addr(management.net4, n).String(),
+			Uplink: addr(uplink.net4, n).String(), UplinkV6: addr(uplink.net6, n).String(),
+		})
+	}
+	for _, name := range tenantNames {
+		s.Tenants = append(s.Tenants, newTenant(c.Name, name))
+	}
+	return s
+}
+
+// writeConfig writes certificates and configuration files.
+func writeConfig(c Config, s *State, listen string, now time.Time) error {
+	ca, err := newAuthority(s.Name, now)
+	if err != nil {
+		return err
+	}
+	if err := ca.write(s.CA); err != nil {
+		return err
+	}
+	if err := writeServer(c, s, listen, ca, now); err != nil {
+		return fmt.Errorf("configure the server: %w", err)
+	}
+	for _, h := range s.Hosts {
+		if err := writeAgent(s, h, ca, now); err != nil {
+			return fmt.Errorf("configure the agent of %s: %w", h.Name, err)
+		}
+	}
+	return nil
+}
+
+func writeServer(c Config, s *State, listen string, ca *authority, now time.Time) error {
+	file := func(name string) string { return filepath.Join(s.RunDir, name) }
+	server := addr(management.net4, firstNode)
+	cfg := serverConfig{
+		DataDir: dataDir(s.Name), RunDir: s.RunDir, Listen: listen,
+		TLS: keyPair{file("server.pem"), file("server.key")},
+		Publish: publishConfig{Listen: fmt.Sprintf("%s:%d", server, publishPort), Netns: serverNetns(s.Name), CA: s.CA,
+			Cert: file("publish.pem"), Key: file("publish.key")},
+		PrefixLists: c.PrefixLists, Locations: c.Locations,
+	}
+	for _, t := range s.Tenants {
+		cfg.Tenants = append(cfg.Tenants, tenantConfig{t.Name, t.ID, t.Token, []subscription{{t.Subscription, t.Name}}})
+	}
+	err := ca.server(now, cfg.TLS.Cert, cfg.TLS.Key, "localhost", []string{"localhost"},
+		[]net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback, server.AsSlice()})
+	if err != nil {
+		return err
+	}
+	if err := ca.server(now, cfg.Publish.Cert, cfg.Publish.Key, publishName, []string{publishName}, []net.IP{server.AsSlice()}); err != nil {
+		return err
+	}
+	return writeYAML(serverFile(s.Name), cfg)
+}
+
+func writeAgent(s *State, h Host, ca *authority, now time.Time) error {
+	if err := os.MkdirAll(h.RunDir, 0o700); err != nil {
+		return err
+	}
+	file := func(name string) string { return filepath.Join(h.RunDir, name) }
+	if err := ca.client(now, file("agent.pem"), file("agent.key"), h.Name); err != nil {
+		return err
+	}
+	return writeYAML(agentFile(h), agentConfig{
+		Name: h.Name, Server: fmt.Sprintf("%s:%d", addr(management.net4, firstNode), publishPort), ServerName: publishName,
+		CA: s.CA, Cert: file("agent.pem"), Key: file("agent.key"),
+		Underlay: underlayEnd{underlayDevice, h.Underlay}, Uplink: uplinkEnd{uplinkDevice},
+		RunDir: h.RunDir, BPFFS: filepath.Join(pinDir(s.Name), h.Name), Instance: s.Name,
+	})
+}
+
+func serverFile(name string) string  { return filepath.Join(runDir(name), "server.yaml") }
+func agentFile(h Host) string        { return filepath.Join(h.RunDir, "agent.yaml") }
+func serverNetns(name string) string { return "/run/netns/" + netnsName(name, "server") }
+
+func writeYAML(file string, v any) error {
+	b, err := yaml.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, b, 0o600)
+}
