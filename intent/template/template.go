@@ -24,7 +24,7 @@ type Env struct {
 	Deployment       string            // deployment name
 
 	// KnownType gives the canonical spelling of a resource type ("Microsoft.Network/virtualNetworks/subnets") and whether it
-	// can be deployed. Nil: every type is let through.
+	// can be deployed. Nil: Deployable, the type table.
 	KnownType func(name string) (canonical string, ok bool)
 }
 
