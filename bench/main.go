@@ -14,6 +14,8 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -71,6 +73,7 @@ func run(ctx context.Context, cfg config) (err error) {
 	defer func() { plain.close() }()
 
 	contenders := append(plain.contenders(), fab.contenders()...)
+	slices.SortStableFunc(contenders, func(a, b *contender) int { return strings.Compare(a.path, b.path) })
 	if err := serveAll(contenders); err != nil {
 		return err
 	}
