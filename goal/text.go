@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Text is the canonical text of a goal: every fact on a line of its own, in blocks that start at the left margin. Equal texts
@@ -74,7 +75,7 @@ func (n *VNet) text(b *strings.Builder) {
 }
 
 func (g *Group) text(b *strings.Builder) {
-	fmt.Fprintf(b, "\ngroup %s%s\n", word(g.ID), mark(" flush", g.Flush))
+	fmt.Fprintf(b, "\ngroup %s\n  flush %t\n", word(g.ID), g.Flush)
 	for i := range g.In {
 		g.In[i].text(b, "in")
 	}
@@ -153,18 +154,15 @@ func ProtocolName(p uint8) string {
 	return strconv.Itoa(int(p))
 }
 
-// word keeps a name one unmistakable word: quoted when it is empty or holds anything that the text uses itself.
+// word keeps a name one unmistakable word: - when it is empty, quoted when it holds anything that the text uses itself.
 func word(s string) string {
-	if s == "" || s == "-" {
-		if s == "" {
-			return "-"
-		}
+	switch {
+	case s == "":
+		return "-"
+	case s == "-" || strings.ContainsFunc(s, func(c rune) bool {
+		return c == ' ' || c == '"' || c == ',' || c == utf8.RuneError || !strconv.IsPrint(c)
+	}):
 		return strconv.Quote(s)
-	}
-	for _, c := range s {
-		if c <= ' ' || c == '"' || c == ',' || c == 0x7f || !strconv.IsPrint(c) {
-			return strconv.Quote(s)
-		}
 	}
 	return s
 }

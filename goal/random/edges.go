@@ -29,7 +29,7 @@ func (g *sender) destination() netip.Addr {
 		return netip.MustParseAddr(special[r.IntN(len(special))])
 	case 9:
 		e := g.endpoint().IP
-		return netip.AddrFrom16(e.As16()) // an IPv4 neighbour written as IPv6
+		return written6(e, r.IntN(2) == 0)
 	case 10:
 		return step(g.endpoint().IP, r.IntN(3)-1)
 	}
@@ -105,6 +105,16 @@ func (g *sender) portNumber() uint16 {
 		return edges[r.IntN(len(edges))]
 	}
 	return uint16(r.Uint32())
+}
+
+// written6 writes an IPv4 address as IPv6: mapped (::ffff:a.b.c.d) or compatible (::a.b.c.d). It must not be taken for the
+// IPv4 address by whoever keeps both in sixteen bytes.
+func written6(a netip.Addr, mapped bool) netip.Addr {
+	b := a.As16()
+	if a.Is4() && !mapped {
+		b[10], b[11] = 0, 0
+	}
+	return netip.AddrFrom16(b)
 }
 
 // step moves an address by at most one, and stays where there is none.

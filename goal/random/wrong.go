@@ -45,7 +45,7 @@ func (g *sender) forged(src netip.Addr) netip.Addr {
 		return src
 	}
 	if g.r.IntN(2) == 0 && g.port != nil && len(g.port.Addresses) > 0 {
-		return netip.AddrFrom16(g.port.Addresses[0].IP.As16()) // the port's IPv4 address written as IPv6
+		return written6(g.port.Addresses[0].IP, g.r.IntN(2) == 0)
 	}
 	return [...]netip.Addr{netip.IPv6Unspecified(), step(src, 1), model.Router6, netip.MustParseAddr("fe80::1")}[g.r.IntN(4)]
 }
