@@ -36,16 +36,12 @@ func Exec(s Spec, argv []string) error {
 
 // Start starts cmd inside the sandbox; the caller waits for it. Many may be started at once.
 func Start(s Spec, cmd *exec.Cmd) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // ends with the goroutine
+	return netns.OnSpareThread(func() error {
 		if err := s.enter(); err != nil {
-			done <- err
-			return
+			return err
 		}
-		done <- cmd.Start()
-	}()
-	return <-done
+		return cmd.Start()
+	})
 }
 
 // enter moves the calling thread into the sandbox: its network, a host name of its own, and a view of the file system with the sandbox's

@@ -44,7 +44,7 @@ func New(name string) error {
 		return fmt.Errorf("make namespace %s: %w", name, err)
 	}
 	f.Close()
-	if err := onThread(func() error {
+	if err := OnSpareThread(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("unshare: %w", err)
 		}
@@ -152,9 +152,8 @@ func Do(name string, fn func() error) error {
 		return err
 	}
 	defer target.Close()
-	done := make(chan result, 1)
-	go func() { done <- enter(name, target, fn) }()
-	r := <-done
+	var r result
+	offMain(func() { r = enter(name, target, fn) })
 	if r.panicked != nil {
 		panic(r.panicked)
 	}
@@ -190,14 +189,31 @@ func enter(name string, target vns.NsHandle, fn func() error) (r result) {
 	return result{err: fn()}
 }
 
-// onThread runs fn on a thread that ends afterwards.
-func onThread(fn func() error) error {
-	done := make(chan error, 1)
-	go func() {
+// OnSpareThread runs fn on a thread that ends afterwards, whatever fn did to it.
+func OnSpareThread(fn func() error) (err error) {
+	offMain(func() {
 		runtime.LockOSThread()
-		done <- fn()
+		err = fn()
+	})
+	return err
+}
+
+// offMain runs fn on a goroutine that is not on the process's first thread, and waits. Go cannot end that thread, and /proc/PID shows
+// its namespaces as the process's: it must never be lost in another one.
+func offMain(fn func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if unix.Gettid() != unix.Getpid() {
+			fn() // may end the thread by not unlocking as often as it locked
+			runtime.UnlockOSThread()
+			return
+		}
+		offMain(fn) // this thread is occupied meanwhile: the next goroutine gets another
+		runtime.UnlockOSThread()
 	}()
-	return <-done
+	<-done
 }
 
 // prepareDir makes Dir a shared mount as `ip netns` does, so that a name removed here disappears in other mount namespaces too.
