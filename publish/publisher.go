@@ -211,6 +211,30 @@ func (p *Publisher) settled(need map[string]uint64) (bool, error) {
 	return true, errors.Join(problems...)
 }
 
+// Concerned waits until revision, or a later one, is published and returns the hosts whose goal it changed, each with the
+// revision: what Wait takes. A host whose newest goal is older has nothing to do with it, however far behind it is.
+func (p *Publisher) Concerned(ctx context.Context, revision uint64) (map[string]uint64, error) {
+	for {
+		p.mu.Lock()
+		reached, changed := p.revision >= revision, p.changed
+		need := map[string]uint64{}
+		for name, h := range p.hosts {
+			if h.goal != nil && h.goal.frame.Generation >= revision {
+				need[name] = revision
+			}
+		}
+		p.mu.Unlock()
+		if reached {
+			return need, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
 // Waiting lists the hosts of need that Wait would wait for, sorted.
 func (p *Publisher) Waiting(need map[string]uint64) []string {
 	p.mu.Lock()

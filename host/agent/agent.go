@@ -1,0 +1,198 @@
+// Package agent is the one event loop of a host: it receives goals, makes the kernel and the host's services be as they say, and
+// reports.
+//
+// In: the configuration file, goals from the control plane. Out: sandboxes, programs' tables and DHCP answers that are as the newest
+// goal says, in the one order that never opens a hole; acknowledgements, once the kernel enforces; the state of every sandbox. The
+// agent persists nothing: a fresh one reads from the kernel what is in force. It changes nothing there before its first complete goal,
+// and nothing when it ends.
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"time"
+
+	"ringfence/goal"
+	"ringfence/host/sandbox"
+	"ringfence/observe"
+	"ringfence/publish"
+)
+
+// Datapath is what the agent needs of host/datapath.
+type Datapath interface {
+	AttachPort(ifindex int, index uint32) error
+	DetachPort(index uint32) error
+	AttachOverlay(ifindex int) error
+	AttachUplink(ifindex int) error
+	AttachService(ifindex int) error
+	Apply(ctx context.Context, h *goal.Host, devices func(port uint32) (ifindex int, ok bool)) error
+	Generation() uint64
+	Drops() ([]observe.Drop, error)
+	Traffic() ([]observe.Traffic, error)
+	Flows() ([]observe.Flow, error)
+}
+
+// Sandboxes is what it needs of host/sandbox.
+type Sandboxes interface {
+	Ensure(p goal.Port) (ifindex int, err error)
+	Configure(ctx context.Context, p goal.Port) error
+	Prune(keep []goal.Port) error
+	Spec(p goal.Port) sandbox.Spec
+}
+
+// DHCP is what it needs of host/services/dhcp.
+type DHCP interface{ Set(h *goal.Host) }
+
+// Fabric makes the host's own devices: tunnel, service pair, uplink's guard. It is called before the first goal is applied and with
+// every resync; it does nothing when all is there.
+type Fabric interface {
+	Ensure() (DHCP, error)
+}
+
+// Stream is the agent's end of publish.
+type Stream interface {
+	Goals() <-chan *goal.Host
+	Ack(generation uint64, problem string)
+	Report(publish.Report)
+}
+
+// Deps are the rooms that an Agent drives.
+type Deps struct {
+	Datapath  Datapath
+	Sandboxes Sandboxes
+	Fabric    Fabric
+	Stream    Stream
+	Log       *slog.Logger
+}
+
+const (
+	configureAtOnce = 16 // DHCP clients at a time
+	configureTime   = 20 * time.Second
+	reportPause     = 10 * time.Millisecond
+	resyncEvery     = 30 * time.Second
+	firstRetry      = 200 * time.Millisecond
+	lastRetry       = 10 * time.Second
+)
+
+// Agent is the loop's state. Everything in it but the answers belongs to the loop's goroutine.
+type Agent struct {
+	Deps
+	dhcp    DHCP
+	current *goal.Host        // the newest goal, nil before the first
+	devices map[uint32]device // ports whose device is made and attached
+	pruned  bool              // what an earlier process left was removed
+	failed  time.Duration     // the last wait before a retry, 0 when current is enforced
+
+	guests  *guests
+	answers answers
+
+	retryAt, resyncAt, reportAt time.Time // zero: not due
+}
+
+// device is the host side of a port.
+type device struct {
+	index int
+	owner owner
+	six   bool // has an IPv6 address
+}
+
+// owner is whose device a port index names: while it stays the same, the device stays.
+type owner struct {
+	nic     string
+	mac     goal.MAC
+	sandbox goal.Sandbox
+}
+
+func ownerOf(p *goal.Port) owner { return owner{nic: p.ID, mac: p.MAC, sandbox: p.Sandbox} }
+
+func hasSix(p *goal.Port) bool {
+	return slices.ContainsFunc(p.Addresses, func(a goal.Address) bool { return a.IP.Is6() })
+}
+
+// New returns an agent that has done nothing yet.
+func New(d Deps) *Agent {
+	if d.Log == nil {
+		d.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Agent{Deps: d, devices: map[uint32]device{}, guests: newGuests(d.Sandboxes, d.Log)}
+}
+
+// Loop runs until ctx ends; then it leaves the kernel as it is.
+func (a *Agent) Loop(ctx context.Context) {
+	timer := time.NewTimer(resyncEvery)
+	defer timer.Stop()
+	for {
+		timer.Reset(time.Until(a.next()))
+		select {
+		case <-ctx.Done():
+			a.guests.wait()
+			return
+		case g := <-a.Stream.Goals():
+			a.Log.Debug("goal", "generation", g.Generation, "ports", len(g.Ports), "groups", len(g.Groups))
+			a.current, a.failed = g, 0
+			a.apply(ctx)
+		case r := <-a.guests.results:
+			a.guests.done(r)
+			a.changed()
+		case <-timer.C:
+			a.due(ctx, time.Now())
+		}
+		a.guests.start(ctx)
+	}
+}
+
+// next is when something is to be done unasked.
+func (a *Agent) next() time.Time {
+	at := time.Now().Add(resyncEvery)
+	for _, t := range []time.Time{a.retryAt, a.resyncAt, a.reportAt, a.guests.next()} {
+		if !t.IsZero() && t.Before(at) {
+			at = t
+		}
+	}
+	return at
+}
+
+func (a *Agent) due(ctx context.Context, now time.Time) {
+	passed := func(t *time.Time) bool {
+		if t.IsZero() || now.Before(*t) {
+			return false
+		}
+		*t = time.Time{}
+		return true
+	}
+	if passed(&a.reportAt) {
+		a.Stream.Report(a.report())
+	}
+	if passed(&a.retryAt) {
+		a.apply(ctx)
+	} else if passed(&a.resyncAt) {
+		// Others may have removed what was made: look at everything again.
+		clear(a.devices)
+		a.dhcp = nil
+		a.guests.table.Resync()
+		a.apply(ctx)
+	}
+}
+
+// changed makes a report due soon: many changes together make one.
+func (a *Agent) changed() {
+	if a.reportAt.IsZero() {
+		a.reportAt = time.Now().Add(reportPause)
+	}
+}
+
+func (a *Agent) report() publish.Report {
+	var r publish.Report
+	if a.current == nil {
+		return r
+	}
+	for _, p := range a.current.Ports {
+		spec := a.Sandboxes.Spec(p)
+		s := publish.Sandbox{VM: p.VM, NIC: p.ID, Port: p.Index, Netns: spec.Namespace, HostName: spec.Hostname, Dir: spec.Dir,
+			Device: p.Sandbox.Device}
+		s.Ready, s.Problem = a.guests.state(p.Index)
+		r.Sandboxes = append(r.Sandboxes, s)
+	}
+	return r
+}

@@ -1,0 +1,142 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"ringfence/goal"
+)
+
+// apply brings the kernel to the current goal and acknowledges. What fails is tried again; the rest is enforced meanwhile.
+func (a *Agent) apply(ctx context.Context) {
+	if a.current == nil {
+		return
+	}
+	a.answers.name(a.current)
+	applied, err := a.enforce(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	a.retryAt, a.resyncAt = time.Time{}, time.Now().Add(resyncEvery)
+	problem := ""
+	if err == nil {
+		a.failed = 0
+	} else {
+		problem = err.Error()
+		a.failed = min(max(2*a.failed, firstRetry), lastRetry)
+		a.retryAt = time.Now().Add(a.failed)
+		a.Log.Error("goal is not enforced", "generation", a.current.Generation, "error", err, "again in", a.failed)
+	}
+	a.Stream.Ack(a.current.Generation, problem)
+	if applied {
+		a.tidy()
+	}
+	a.changed()
+}
+
+// enforce is the order that never opens a hole: a port index that names another NIC now is closed first; devices are made and
+// attached while their ports drop; then the tables are flipped; then DHCP speaks. A port whose device cannot be made stays closed,
+// the others go on: applied says that the tables are the goal's.
+func (a *Agent) enforce(ctx context.Context) (applied bool, err error) {
+	if a.dhcp == nil {
+		if a.dhcp, err = a.Fabric.Ensure(); err != nil {
+			return false, err
+		}
+	}
+	if err := a.closeReused(ctx); err != nil {
+		return false, err
+	}
+	var faults []error
+	for i := range a.current.Ports {
+		if err := a.ensure(&a.current.Ports[i]); err != nil {
+			faults = append(faults, fmt.Errorf("port of %s: %w", a.current.Ports[i].ID, err))
+		}
+	}
+	if err := a.Datapath.Apply(ctx, a.current, a.device); err != nil {
+		return false, errors.Join(append(faults, fmt.Errorf("program the kernel: %w", err))...)
+	}
+	a.dhcp.Set(a.current)
+	return true, errors.Join(faults...)
+}
+
+func (a *Agent) device(port uint32) (int, bool) {
+	d, ok := a.devices[port]
+	return d.index, ok
+}
+
+// closeReused takes ports out of force whose index now names another NIC, before anything is done for the new one.
+func (a *Agent) closeReused(ctx context.Context) error {
+	without := *a.current
+	without.Ports = nil
+	var reused []uint32
+	for i := range a.current.Ports {
+		p := &a.current.Ports[i]
+		if d, ok := a.devices[p.Index]; ok && d.owner != ownerOf(p) {
+			reused = append(reused, p.Index)
+			continue
+		}
+		without.Ports = append(without.Ports, *p)
+	}
+	if reused == nil {
+		return nil
+	}
+	if err := a.Datapath.Apply(ctx, &without, a.device); err != nil {
+		return fmt.Errorf("close ports before their reuse: %w", err)
+	}
+	for _, index := range reused {
+		if err := a.Datapath.DetachPort(index); err != nil {
+			return fmt.Errorf("detach port %d before its reuse: %w", index, err)
+		}
+		delete(a.devices, index)
+	}
+	return nil
+}
+
+// ensure makes and attaches one port's device when that was not done yet.
+func (a *Agent) ensure(p *goal.Port) error {
+	if d, ok := a.devices[p.Index]; ok && d.six == hasSix(p) {
+		return nil
+	}
+	index, err := a.Sandboxes.Ensure(*p)
+	if err != nil {
+		return err
+	}
+	if err := a.Datapath.AttachPort(index, p.Index); err != nil {
+		return fmt.Errorf("attach: %w", err)
+	}
+	a.devices[p.Index] = device{index: index, owner: ownerOf(p), six: hasSix(p)}
+	return nil
+}
+
+// tidy configures what is new and removes what the enforced goal does not have: no table refers to it any more.
+func (a *Agent) tidy() {
+	want := make(map[uint32]goal.Port, len(a.current.Ports))
+	for _, p := range a.current.Ports {
+		if _, ok := a.devices[p.Index]; ok {
+			want[p.Index] = p
+		}
+	}
+	a.guests.want(want)
+	stale := !a.pruned
+	for index := range a.devices {
+		if _, ok := want[index]; ok {
+			continue
+		}
+		stale = true
+		if err := a.Datapath.DetachPort(index); err != nil {
+			a.Log.Warn("detach port", "port", index, "error", err)
+		}
+		delete(a.devices, index)
+	}
+	if !stale {
+		return
+	}
+	if err := a.Sandboxes.Prune(a.current.Ports); err != nil {
+		a.Log.Warn("remove sandboxes", "error", err)
+		a.pruned = false // again with the next goal or resync
+		return
+	}
+	a.pruned = true
+}

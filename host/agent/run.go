@@ -1,0 +1,224 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"ringfence/host/datapath"
+	"ringfence/host/kernel/netdev"
+	"ringfence/host/sandbox"
+	"ringfence/host/services"
+	"ringfence/host/services/dhcp"
+	"ringfence/observe"
+	"ringfence/publish"
+)
+
+// Version is what the agent tells the control plane; the build sets it.
+var Version = "dev"
+
+// Device names and sizes of the tunnel.
+const (
+	tunnelDevice = "rfvxlan"
+	tunnelPort   = 4789
+	tunnelCost   = 50 // bytes of outer headers over IPv4
+)
+
+// Run is the life of an agent process, in the host's network namespace: it ends with ctx and leaves the kernel as it is.
+func Run(ctx context.Context, c Config) error {
+	log := logger(c.Log).With("host", c.Name)
+	if err := datapath.Probe(); err != nil {
+		return fmt.Errorf("this kernel cannot carry Ringfence: %w", err)
+	}
+	tlsConfig, err := c.ClientTLS(c.ServerName)
+	if err != nil {
+		return err
+	}
+	boxes, err := sandbox.New(sandbox.Options{Instance: c.Instance, Host: c.Name, RunDir: c.RunDir, Log: log})
+	if err != nil {
+		return err
+	}
+	mtu, err := underlayMTU(c.Underlay)
+	if err != nil {
+		return err
+	}
+	if err := mountBPF(c.BPFFS); err != nil {
+		return err
+	}
+	dp, err := datapath.Open(datapath.Options{Pin: c.BPFFS, Instance: c.Instance, Underlay: c.Underlay.Address, UnderlayMTU: mtu, Log: log})
+	if err != nil {
+		return err
+	}
+	defer dp.Close()
+	var a *Agent
+	stream := publish.NewClient(publish.ClientOptions{Server: c.Server, TLS: tlsConfig, Log: log,
+		Hello: func() publish.Hello {
+			return publish.Hello{Host: c.Name, Underlay: c.Underlay.Address, Generation: dp.Generation(), Version: Version, Capacity: c.Capacity}
+		},
+		Answer: func(kind string) (json.RawMessage, error) { return a.Answer(kind) },
+	})
+	fabric := &fabric{c: c, dp: dp, log: log, mtu: mtu}
+	defer fabric.close()
+	a = New(Deps{Datapath: dp, Sandboxes: boxes, Fabric: fabric, Stream: stream, Log: log})
+	return a.live(ctx, stream, dp.Events)
+}
+
+// live runs the stream and the events beside the loop.
+func (a *Agent) live(ctx context.Context, stream *publish.Client, events func(context.Context, func(observe.Event)) error) error {
+	ended := make(chan struct{}, 2)
+	go func() {
+		stream.Run(ctx)
+		ended <- struct{}{}
+	}()
+	go func() {
+		if err := a.Watch(ctx, events); err != nil && ctx.Err() == nil {
+			a.Log.Warn("events of dropped packets ended", "error", err)
+		}
+		ended <- struct{}{}
+	}()
+	a.Log.Info("agent started", "version", Version, "generation", a.Datapath.Generation())
+	a.Loop(ctx)
+	<-ended
+	<-ended
+	a.Log.Info("agent ends; what is programmed stays in force")
+	return nil
+}
+
+func logger(level string) *slog.Logger {
+	var l slog.Level
+	if level != "" {
+		l.UnmarshalText([]byte(level)) // checked with the configuration
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l}))
+}
+
+// underlayMTU says what the tunnel's packets may measure; the device must have the configured address.
+func underlayMTU(u Underlay) (mtu int, err error) {
+	err = netdev.With("", func(c *netdev.Conn) error {
+		l, ok, err := c.Link(u.Device)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return fmt.Errorf("underlay device %s: there is none", u.Device)
+		}
+		have, err := c.Addresses(u.Device)
+		if err != nil {
+			return err
+		}
+		for _, p := range have {
+			if p.Addr() == u.Address {
+				mtu = l.MTU
+				return nil
+			}
+		}
+		return fmt.Errorf("underlay device %s: it has not the address %s", u.Device, u.Address)
+	})
+	return mtu, err
+}
+
+// mountBPF makes the directory for pins, mounting a BPF file system where none is.
+func mountBPF(dir string) error {
+	const root = "/sys/fs/bpf"
+	at := filepath.Dir(dir)
+	if rel, err := filepath.Rel(root, dir); err == nil && filepath.IsLocal(rel) {
+		at = root
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(at, &st); err == nil && st.Type != unix.BPF_FS_MAGIC {
+		if err := unix.Mount("bpf", at, "bpf", 0, "mode=0700"); err != nil {
+			return fmt.Errorf("mount a BPF file system on %s: %w", at, err)
+		}
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("directory for pins: %w", err)
+	}
+	if err := unix.Statfs(dir, &st); err != nil {
+		return fmt.Errorf("directory for pins: %w", err)
+	}
+	if st.Type != unix.BPF_FS_MAGIC {
+		return errors.New("directory for pins " + dir + ": it is not on a BPF file system")
+	}
+	return nil
+}
+
+// fabric is the host's own devices: made once per process, when the first goal is there.
+type fabric struct {
+	c    Config
+	dp   *datapath.Datapath
+	log  *slog.Logger
+	mtu  int
+	dhcp *dhcp.Server
+	svc  services.Link
+}
+
+// Ensure makes the tunnel and the service pair, attaches the programs and opens DHCP. All of it may be there already.
+func (f *fabric) Ensure() (DHCP, error) {
+	if err := f.devices(); err != nil {
+		return nil, fmt.Errorf("host's devices: %w", err)
+	}
+	svc, err := services.Ensure(f.c.Instance, f.c.Name)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.dp.AttachService(svc.Index); err != nil {
+		return nil, fmt.Errorf("attach to %s: %w", services.Device, err)
+	}
+	if f.dhcp != nil && svc == f.svc {
+		return f.dhcp, nil
+	}
+	f.close()
+	if f.dhcp, err = dhcp.Open(dhcp.Options{Namespace: svc.Namespace, Device: services.Inside, Log: f.log}); err != nil {
+		f.dhcp = nil
+		return nil, err
+	}
+	f.svc = svc
+	return f.dhcp, nil
+}
+
+// devices makes the tunnel and closes the uplink.
+func (f *fabric) devices() error {
+	return netdev.With("", func(c *netdev.Conn) error {
+		index, err := c.EnsureVXLAN(tunnelDevice, tunnelPort, f.mtu-tunnelCost)
+		if err != nil {
+			return err
+		}
+		if err := f.dp.AttachOverlay(index); err != nil {
+			return fmt.Errorf("attach to %s: %w", tunnelDevice, err)
+		}
+		quiet := netdev.Sysctl{Key: "net/ipv6/conf/" + tunnelDevice + "/disable_ipv6", Value: "1", Optional: true}
+		if err := netdev.SetSysctls("", quiet); err != nil {
+			return err
+		}
+		if err := c.SetARP(tunnelDevice, false); err != nil {
+			return err
+		}
+		if err := c.Up(tunnelDevice); err != nil {
+			return err
+		}
+		if f.c.Uplink.Device == "" {
+			return nil
+		}
+		l, ok, err := c.Link(f.c.Uplink.Device)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return fmt.Errorf("uplink device %s: there is none", f.c.Uplink.Device)
+		}
+		return f.dp.AttachUplink(l.Index)
+	})
+}
+
+func (f *fabric) close() {
+	if f.dhcp != nil {
+		f.dhcp.Close()
+		f.dhcp = nil
+	}
+}
