@@ -19,7 +19,7 @@ import (
 type record struct {
 	ID     string          `json:"id"`
 	System resource.System `json:"system"`
-	Refs   []resource.Ref  `json:"refs,omitempty"`
+	Refs   []string        `json:"refs,omitempty"` // keys of the targets
 	Claims []Claim         `json:"claims,omitempty"`
 }
 
@@ -37,28 +37,13 @@ var (
 	decoder, _ = zstd.NewReader(nil, zstd.WithDecoderConcurrency(2), zstd.WithDecoderMaxMemory(64<<20))
 )
 
-// references lists the resources outside the document itself that it refers to.
-func references(d *resource.Doc) []resource.Ref {
-	if d.Type == nil || d.Type.Refs == nil {
-		return nil
-	}
+// references are the keys of the resources outside the document itself that it refers to, sorted, each once.
+func references(d *resource.Doc) []string {
 	own := d.ID.Key()
-	refs := slices.Clone(d.Type.Refs(d))
-	return slices.DeleteFunc(refs, func(r resource.Ref) bool {
-		return r.To == "" || r.To == own || strings.HasPrefix(r.To, own+"/")
-	})
+	return slices.DeleteFunc(d.RefKeys(), func(to string) bool { return to == own || strings.HasPrefix(to, own+"/") })
 }
 
-func targets(refs []resource.Ref) []string {
-	to := make([]string, len(refs))
-	for i, r := range refs {
-		to[i] = r.To
-	}
-	slices.Sort(to)
-	return slices.Compact(to)
-}
-
-func encode(p Put, refs []resource.Ref) ([]byte, error) {
+func encode(p Put, refs []string) ([]byte, error) {
 	head, err := json.Marshal(record{p.Doc.ID.String(), p.Doc.System, refs, p.Claims})
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", p.Doc.ID, err)
@@ -88,5 +73,5 @@ func decode(value []byte, created, revision int64) (*entry, error) {
 		return nil, fmt.Errorf("decode document: unknown type %s", id.Type)
 	}
 	doc.System, doc.Revision = r.System, revision
-	return &entry{doc: doc, refs: targets(r.Refs), claims: r.Claims, created: created}, nil
+	return &entry{doc: doc, refs: r.Refs, claims: r.Claims, created: created}, nil
 }

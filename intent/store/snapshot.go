@@ -110,7 +110,7 @@ func (s *Snapshot) With(w *Write) *Snapshot {
 	}
 	for _, p := range w.Put {
 		key := p.Doc.ID.Key()
-		e := &entry{doc: p.Doc, refs: targets(references(p.Doc)), claims: p.Claims}
+		e := &entry{doc: p.Doc, refs: references(p.Doc), claims: p.Claims}
 		if old, ok := s.c.docs.get(key); ok {
 			e.created = old.created
 		}
