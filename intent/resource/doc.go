@@ -1,0 +1,80 @@
+// Package resource is the type table of the control plane: one file per resource type, and what all of them share.
+//
+// In: ARM documents as clients send them, and a Lookup of the other documents. Out: normalised documents, every fault of a
+// document in Azure's codes and texts, references, the JSON a GET answers, and the typed view that compile reads. The table
+// drives the router, the store, the command line and the conformance tests: a new type is one file and one row of table.go.
+// Pure: no clock, no I/O; every answer depends on the arguments only, to the byte.
+package resource
+
+import (
+	"encoding/json"
+	"net/netip"
+	"strings"
+)
+
+// Doc is one stored top-level document: what the client sent, with children inside, and what was allocated for it. A Doc that
+// others can see is never changed.
+type Doc struct {
+	ID       ID
+	Type     *Type
+	Body     json.RawMessage // normalised by Decode: known fields, canonical names, values as sent
+	System   System          // allocated and read-only facts
+	Revision int64           // store revision of the last write, 0 when not stored yet: the ETag
+}
+
+// System is what the system knows of a document beside what the client said. It is stored with it.
+type System struct {
+	GUID      string            `json:"guid,omitempty"`      // properties.resourceGuid
+	Created   string            `json:"created,omitempty"`   // RFC 3339
+	VNI       uint32            `json:"vni,omitempty"`       // virtual network
+	Domain    string            `json:"domain,omitempty"`    // virtual network: DNS suffix of its machines
+	MAC       string            `json:"mac,omitempty"`       // network interface: 02:52:46:00:00:01
+	Port      uint32            `json:"port,omitempty"`      // network interface: Port.Index
+	Addresses map[string]string `json:"addresses,omitempty"` // network interface: IP configuration name in lower case → address
+	Host      string            `json:"host,omitempty"`      // virtual machine: where it is placed
+	VMID      string            `json:"vmId,omitempty"`      // virtual machine
+}
+
+// Lookup finds other documents: a snapshot of the store, or one with a tentative change on top.
+type Lookup interface {
+	Get(key string) *Doc                // nil when there is none
+	Referrers(key string) []string      // keys of the documents whose Refs name key, sorted
+	Each(typeName string, f func(*Doc)) // documents of a type, by key
+	PrefixLists() map[string][]netip.Prefix
+}
+
+// NewDoc makes a document of a top-level id; the type comes from the table.
+func NewDoc(id ID, body json.RawMessage) *Doc {
+	return &Doc{ID: id, Type: Find(id.Type), Body: body}
+}
+
+// Key is the lower-case id.
+func (d *Doc) Key() string { return d.ID.Key() }
+
+// Location is the location in Azure's short form: lower case, without blanks. Empty for types that have none.
+func (d *Doc) Location() string { return ShortLocation(d.tree().get("location").text()) }
+
+// Tags are the document's tags.
+func (d *Doc) Tags() map[string]string {
+	t := d.tree().get("tags")
+	if t == nil {
+		return nil
+	}
+	m := make(map[string]string, len(t.members))
+	for _, f := range t.members {
+		m[f.name] = f.value.text()
+	}
+	return m
+}
+
+// ShortLocation turns "West Europe" into "westeurope".
+func ShortLocation(s string) string { return strings.ToLower(strings.ReplaceAll(s, " ", "")) }
+
+// tree parses the body; a stored body always parses.
+func (d *Doc) tree() *node {
+	n, err := parseJSON(d.Body)
+	if err != nil {
+		return nil
+	}
+	return n
+}

@@ -1,0 +1,342 @@
+package resource
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// kind is what a JSON value is.
+type kind uint8
+
+const (
+	kindNull kind = iota
+	kindBool
+	kindNumber
+	kindString
+	kindObject
+	kindArray
+)
+
+var kindNames = [...]string{"null", "a boolean", "a number", "a string", "an object", "an array"}
+
+// node is one JSON value with its place in the text: order, spelling and duplicates survive, unlike in a map.
+type node struct {
+	kind    kind
+	raw     []byte // text of a scalar
+	str     string // value of a string
+	members []member
+	elems   []*node
+	off     int // where it begins
+}
+
+type member struct {
+	name  string
+	value *node
+	off   int // where its value's text begins after the name
+}
+
+// syntaxError is malformed JSON at an offset.
+type syntaxError struct {
+	off int
+	msg string
+}
+
+func (e *syntaxError) Error() string { return e.msg }
+
+// maxDepth bounds nesting: no resource comes near.
+const maxDepth = 100
+
+// parseJSON reads exactly one value. Members that differ only in case are refused: which one counts would be a guess.
+func parseJSON(text []byte) (*node, error) {
+	p := &jsonParser{text: text}
+	p.blank()
+	n, err := p.value(0)
+	if err != nil {
+		return nil, err
+	}
+	p.blank()
+	if p.pos != len(text) {
+		return nil, p.fail("Additional text encountered after finished reading JSON content")
+	}
+	return n, nil
+}
+
+type jsonParser struct {
+	text []byte
+	pos  int
+}
+
+func (p *jsonParser) fail(format string, args ...any) error {
+	return &syntaxError{p.pos, fmt.Sprintf(format, args...)}
+}
+
+func (p *jsonParser) blank() {
+	for p.pos < len(p.text) && strings.IndexByte(" \t\r\n", p.text[p.pos]) >= 0 {
+		p.pos++
+	}
+}
+
+func (p *jsonParser) peek() byte {
+	if p.pos < len(p.text) {
+		return p.text[p.pos]
+	}
+	return 0
+}
+
+func (p *jsonParser) value(depth int) (*node, error) {
+	if depth > maxDepth {
+		return nil, p.fail("nested deeper than %d levels", maxDepth)
+	}
+	n := &node{off: p.pos}
+	switch c := p.peek(); {
+	case p.pos >= len(p.text):
+		return nil, p.fail("Unexpected end of content")
+	case c == '{':
+		return n, p.object(n, depth)
+	case c == '[':
+		return n, p.array(n, depth)
+	case c == '"':
+		return n, p.string(n)
+	default:
+		return n, p.scalar(n)
+	}
+}
+
+func (p *jsonParser) object(n *node, depth int) error {
+	n.kind = kindObject
+	seen := map[string]bool{}
+	p.pos++
+	for first := true; ; first = false {
+		p.blank()
+		if p.peek() == '}' {
+			p.pos++
+			return nil
+		}
+		if !first {
+			if p.peek() != ',' {
+				return p.fail("After parsing a value an unexpected character was encountered: want ',' or '}'")
+			}
+			p.pos++
+			p.blank()
+		}
+		name := &node{}
+		if p.peek() != '"' {
+			return p.fail("Invalid property identifier character: want '\"'")
+		}
+		if err := p.string(name); err != nil {
+			return err
+		}
+		lower := strings.ToLower(name.str)
+		if seen[lower] {
+			return p.fail("Property with the name '%s' occurs twice in one object", name.str)
+		}
+		seen[lower] = true
+		p.blank()
+		if p.peek() != ':' {
+			return p.fail("Invalid character after parsing property name: want ':'")
+		}
+		p.pos++
+		p.blank()
+		off := p.pos
+		v, err := p.value(depth + 1)
+		if err != nil {
+			return err
+		}
+		n.members = append(n.members, member{name.str, v, off})
+	}
+}
+
+func (p *jsonParser) array(n *node, depth int) error {
+	n.kind = kindArray
+	p.pos++
+	for first := true; ; first = false {
+		p.blank()
+		if p.peek() == ']' {
+			p.pos++
+			return nil
+		}
+		if !first {
+			if p.peek() != ',' {
+				return p.fail("After parsing a value an unexpected character was encountered: want ',' or ']'")
+			}
+			p.pos++
+			p.blank()
+		}
+		v, err := p.value(depth + 1)
+		if err != nil {
+			return err
+		}
+		n.elems = append(n.elems, v)
+	}
+}
+
+func (p *jsonParser) string(n *node) error {
+	n.kind = kindString
+	start := p.pos
+	for p.pos++; p.pos < len(p.text); p.pos++ {
+		switch p.text[p.pos] {
+		case '\\':
+			p.pos++
+		case '"':
+			p.pos++
+			n.raw = p.text[start:p.pos]
+			if !utf8.Valid(n.raw) {
+				return p.fail("a string is not valid UTF-8")
+			}
+			if err := json.Unmarshal(n.raw, &n.str); err != nil {
+				return p.fail("a string is not well-formed: %v", err)
+			}
+			return nil
+		}
+	}
+	return p.fail("Unterminated string. Expected delimiter: \"")
+}
+
+func (p *jsonParser) scalar(n *node) error {
+	start := p.pos
+	for p.pos < len(p.text) && strings.IndexByte(" \t\r\n,]}", p.text[p.pos]) < 0 {
+		p.pos++
+	}
+	n.raw = p.text[start:p.pos]
+	switch string(n.raw) {
+	case "null":
+		n.kind = kindNull
+		return nil
+	case "true", "false":
+		n.kind = kindBool
+		return nil
+	}
+	n.kind = kindNumber
+	if !json.Valid(n.raw) || len(n.raw) == 0 || strings.IndexByte("-0123456789", n.raw[0]) < 0 {
+		p.pos = start
+		return p.fail("Unexpected character encountered while parsing value: %s", shorten(string(n.raw)))
+	}
+	return nil
+}
+
+func shorten(s string) string {
+	if len(s) > 40 {
+		return strings.ToValidUTF8(s[:40], "") + "…"
+	}
+	return s
+}
+
+// position turns an offset into line and column, both from 1.
+func position(text []byte, off int) (line, column int) {
+	before := text[:min(off, len(text))]
+	return bytes.Count(before, []byte("\n")) + 1, len(before) - bytes.LastIndexByte(before, '\n')
+}
+
+// get finds a member of an object in any casing; nil for none. It works on nil.
+func (n *node) get(names ...string) *node {
+	for _, name := range names {
+		if n == nil || n.kind != kindObject {
+			return nil
+		}
+		var found *node
+		for i := range n.members {
+			if strings.EqualFold(n.members[i].name, name) {
+				found = n.members[i].value
+				break
+			}
+		}
+		n = found
+	}
+	return n
+}
+
+// set replaces or appends a member.
+func (n *node) set(name string, v *node) {
+	for i := range n.members {
+		if strings.EqualFold(n.members[i].name, name) {
+			n.members[i].value = v
+			return
+		}
+	}
+	n.members = append(n.members, member{name: name, value: v})
+}
+
+// text is a string's value, "" for anything else and for nil.
+func (n *node) text() string {
+	if n == nil {
+		return ""
+	}
+	return n.str
+}
+
+// int is an integer's value.
+func (n *node) int() (int64, bool) {
+	if n == nil || n.kind != kindNumber {
+		return 0, false
+	}
+	v, err := strconv.ParseInt(string(n.raw), 10, 64)
+	return v, err == nil
+}
+
+func (n *node) isTrue() bool { return n != nil && n.kind == kindBool && string(n.raw) == "true" }
+
+// list is an array's elements; nil for nothing.
+func (n *node) list() []*node {
+	if n == nil {
+		return nil
+	}
+	return n.elems
+}
+
+// texts is an array of strings.
+func (n *node) texts() []string {
+	var out []string
+	for _, e := range n.list() {
+		out = append(out, e.text())
+	}
+	return out
+}
+
+// append writes the value compactly.
+func (n *node) append(b []byte) []byte {
+	switch n.kind {
+	case kindObject:
+		b = append(b, '{')
+		for i, m := range n.members {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendString(b, m.name)
+			b = append(b, ':')
+			b = m.value.append(b)
+		}
+		return append(b, '}')
+	case kindArray:
+		b = append(b, '[')
+		for i, e := range n.elems {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = e.append(b)
+		}
+		return append(b, ']')
+	case kindNull:
+		return append(b, "null"...)
+	}
+	return append(b, n.raw...)
+}
+
+// appendString writes a JSON string without escaping for HTML.
+func appendString(b []byte, s string) []byte {
+	var buf bytes.Buffer
+	e := json.NewEncoder(&buf)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(s); err != nil {
+		return append(b, `""`...) // a Go string always encodes
+	}
+	return append(b, bytes.TrimSuffix(buf.Bytes(), []byte("\n"))...)
+}
+
+// jsonString makes a string node.
+func jsonString(s string) *node {
+	return &node{kind: kindString, str: s, raw: appendString(nil, s)}
+}

@@ -1,0 +1,107 @@
+package resource
+
+import (
+	"fmt"
+	"strings"
+)
+
+// networkInterface joins a virtual machine to a subnet.
+var networkInterface = &Type{
+	Name:    "Microsoft.Network/networkInterfaces",
+	Words:   []string{"network", "nic"},
+	Help:    "joins a virtual machine to a subnet",
+	Located: true,
+	AtOnce:  true,
+}
+
+func init() {
+	t := networkInterface
+	t.check = checkNIC
+	t.refs = func(n *node) []Ref {
+		out := refAt(n.get("properties", "networkSecurityGroup"), "properties.networkSecurityGroup", networkSecurityGroup.Name)
+		for i, c := range n.get("properties", "ipConfigurations").list() {
+			p := fmt.Sprintf("properties.ipConfigurations[%d].properties.", i)
+			out = append(out, refAt(c.get("properties", "subnet"), p+"subnet", subnet.Name)...)
+			out = append(out, refsAt(c.get("properties", "applicationSecurityGroups"), p+"applicationSecurityGroups", applicationSecurityGroup.Name)...)
+		}
+		return out
+	}
+	t.inUse = func(u *use) {
+		for _, d := range u.referrers(u.doc.Key()) {
+			u.fault("NicInUse", fmt.Sprintf(
+				"Network Interface %s is used by existing resource %s. In order to delete the network interface, it must be dissociated from the resource. To learn more, see aka.ms/deletenic.", u.doc.ID, d.ID))
+		}
+	}
+	t.Schema = object("", "NetworkInterface",
+		showName(), showID(), showETag(),
+		object("properties", "NetworkInterfacePropertiesFormat",
+			showState(), showGUID(),
+			resources("ipConfigurations", ipConfiguration).required(),
+			object("dnsSettings", "NetworkInterfaceDnsSettings",
+				strs("dnsServers").or("[]"), fixed("appliedDnsServers", "[]"),
+				str("internalDnsNameLabel").refused(),
+				str("internalFqdn").readOnly(),
+				str("internalDomainNameSuffix").shown(showDomain),
+			).always(),
+			str("macAddress").shown(showMAC),
+			flag("enableAcceleratedNetworking").none().or("false"),
+			fixed("vnetEncryptionSupported", "false"),
+			flag("enableIPForwarding").refused().or("false"),
+			flag("disableTcpStateTracking").refused().or("false").since("2022-09-01"),
+			ref("networkSecurityGroup", networkSecurityGroup.Name),
+			flag("primary").shown(showPrimary),
+			thing("virtualMachine").shown(func(r *render) []byte {
+				if vm := attachedTo(r); vm != nil {
+					return reference(vm.ID.String())
+				}
+				return nil
+			}),
+			fixed("hostedWorkloads", "[]"), fixed("tapConfigurations", "[]"),
+			enum("nicType", "NetworkInterfaceNicType", "Standard", "Elastic").refused(`"Standard"`).or(`"Standard"`),
+			enum("auxiliaryMode", "NetworkInterfaceAuxiliaryMode", "None", "MaxConnections", "Floating", "AcceleratedConnections").none(),
+			enum("auxiliarySku", "NetworkInterfaceAuxiliarySku", "None", "A1", "A2", "A4", "A8").none(),
+			flag("allowPort25Out").readOnly(), thing("privateEndpoint").readOnly(), thing("privateLinkService").refused(), thing("dscpConfiguration").readOnly(),
+			str("workloadType").none(), enum("migrationPhase", "NetworkInterfaceMigrationPhase", "None", "Prepare", "Commit", "Abort", "Committed").refused(`"None"`),
+		).required(),
+		showType(), locationField(), str("kind").readOnly(), tagsField(), thing("extendedLocation").refused(),
+	)
+}
+
+// attachedTo is the virtual machine that names the interface.
+func attachedTo(r *render) *Doc {
+	for _, key := range r.lk.Referrers(r.doc.Key()) {
+		if d := r.lk.Get(key); d != nil && d.Type == virtualMachine {
+			return d
+		}
+	}
+	return nil
+}
+
+// showMAC: absent until the interface is attached, then in upper case with hyphens.
+func showMAC(r *render) []byte {
+	if attachedTo(r) == nil || r.doc.System.MAC == "" {
+		return nil
+	}
+	return appendString(nil, strings.ToUpper(strings.ReplaceAll(r.doc.System.MAC, ":", "-")))
+}
+
+func showPrimary(r *render) []byte {
+	vm := attachedTo(r)
+	if vm == nil {
+		return nil
+	}
+	v := parseVM(vm)
+	return fmt.Appendf(nil, "%t", v.NICs[v.Primary] == r.doc.Key())
+}
+
+// showDomain: the DNS suffix of the virtual network that the interface is in.
+func showDomain(r *render) []byte {
+	for _, ref := range r.doc.Refs() {
+		if ref.Kind == virtualNetwork.Name {
+			if d := r.lk.Get(ref.To); d != nil {
+				return textOrNothing(d.System.Domain)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,52 @@
+package resource
+
+import "fmt"
+
+// virtualNetwork is an address space that nobody else can reach, divided into subnets.
+var virtualNetwork = &Type{
+	Name:    "Microsoft.Network/virtualNetworks",
+	Words:   []string{"network", "vnet"},
+	Help:    "an isolated network with an address space of its own",
+	Located: true,
+}
+
+func init() {
+	t := virtualNetwork
+	t.check = checkVNet
+	t.refs = func(n *node) []Ref {
+		var out []Ref
+		for i, s := range n.get("properties", "subnets").list() {
+			out = append(out, refAt(s.get("properties", "networkSecurityGroup"),
+				fmt.Sprintf("properties.subnets[%d].properties.networkSecurityGroup", i), networkSecurityGroup.Name)...)
+		}
+		return out
+	}
+	t.inUse = func(u *use) {
+		for _, key := range u.doc.ChildKeys() {
+			subnetUsers(u, key)
+		}
+	}
+	t.Schema = object("", "VirtualNetwork",
+		showName(), showID(), showETag(), showType(), locationField(), tagsField(),
+		thing("extendedLocation").refused(),
+		object("properties", "VirtualNetworkPropertiesFormat",
+			showState(), showGUID(),
+			object("addressSpace", "AddressSpace",
+				strs("addressPrefixes"),
+				list("ipamPoolPrefixAllocations", &Field{Kind: Any}).refused(),
+			).required(),
+			object("dhcpOptions", "DhcpOptions", strs("dnsServers")),
+			num("flowTimeoutInMinutes"),
+			str("privateEndpointVNetPolicies").none().or(`"Disabled"`).since("2024-01-01"),
+			resources("subnets", subnet).or("[]"),
+			list("virtualNetworkPeerings", &Field{Kind: Any}).refused().or("[]"),
+			flag("enableDdosProtection").refused().or("false"),
+			flag("enableVmProtection").none(),
+			thing("ddosProtectionPlan").refused(),
+			thing("bgpCommunities").refused(),
+			object("encryption", "VirtualNetworkEncryption", flag("enabled").refused(), str("enforcement").none()),
+			list("ipAllocations", &Field{Kind: Any}).refused(),
+			thing("summarizedGatewayPrefixes").readOnly(), thing("flowLogs").readOnly(), thing("defaultPublicNatGateway").readOnly(),
+		).required(),
+	)
+}
