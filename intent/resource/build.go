@@ -14,7 +14,7 @@ func BuildView(rev uint64, docs func(yield func(*Doc) bool)) (*View, []Fault) {
 	var faults []Fault
 	docs(func(d *Doc) bool {
 		key := d.Key()
-		if d.tree() == nil {
+		if d.parsedAt == nil && d.tree() == nil {
 			faults = append(faults, bad(key, "InvalidRequestContent", "the stored document "+key+" is not JSON"))
 			return true
 		}
@@ -72,8 +72,14 @@ func (d *Doc) VM() *VM {
 }
 
 func parseVNet(d *Doc) *VNet {
-	p := d.tree().get("properties")
-	v := &VNet{ID: d.ID.String(), Location: d.Location(), VNI: d.System.VNI, Domain: d.System.Domain}
+	v := *d.typed().(*VNet)
+	v.VNI, v.Domain = d.System.VNI, d.System.Domain
+	return &v
+}
+
+func typedVNet(d *Doc, root *node) any {
+	p := root.get("properties")
+	v := &VNet{ID: d.ID.String(), Location: ShortLocation(root.get("location").text())}
 	v.Prefixes = parsePrefixes(p.get("addressSpace", "addressPrefixes").texts())
 	v.DNS = parseAddrs(p.get("dhcpOptions", "dnsServers").texts())
 	minutes, _ := p.get("flowTimeoutInMinutes").int()
@@ -126,8 +132,10 @@ func parseAddrs(texts []string) []netip.Addr {
 	return out
 }
 
-func parseNSG(d *Doc) *NSG {
-	p := d.tree().get("properties")
+func parseNSG(d *Doc) *NSG { return d.typed().(*NSG) }
+
+func typedNSG(d *Doc, root *node) any {
+	p := root.get("properties")
 	g := &NSG{ID: d.ID.String(), Flush: p.get("flushConnection").isTrue()}
 	for _, n := range p.get("securityRules").list() {
 		q := n.get("properties")
@@ -170,19 +178,29 @@ func plainAddress(text string) string {
 }
 
 func parseNIC(d *Doc) *NIC {
-	root := d.tree()
+	n := *d.typed().(*NIC)
+	n.Port, n.MAC = d.System.Port, parseMAC(d.System.MAC)
+	n.IPConfigs = slices.Clone(n.IPConfigs)
+	for i := range n.IPConfigs {
+		c := &n.IPConfigs[i]
+		if a, err := netip.ParseAddr(d.System.Addresses[strings.ToLower(c.Name)]); err == nil {
+			c.IP = a
+		}
+	}
+	return &n
+}
+
+func typedNIC(d *Doc, root *node) any {
 	p := root.get("properties")
-	n := &NIC{ID: d.ID.String(), NSG: refKey(p.get("networkSecurityGroup")), DNS: parseAddrs(p.get("dnsSettings", "dnsServers").texts()), Port: d.System.Port}
-	n.MAC = parseMAC(d.System.MAC)
+	n := &NIC{ID: d.ID.String(), NSG: refKey(p.get("networkSecurityGroup")), DNS: parseAddrs(p.get("dnsSettings", "dnsServers").texts())}
 	first := primaryConfig(root)
 	for i, c := range p.get("ipConfigurations").list() {
 		q := c.get("properties")
 		name := c.get("name").text()
-		text := d.System.Addresses[strings.ToLower(name)]
-		if text == "" && strings.EqualFold(q.get("privateIPAllocationMethod").text(), "Static") {
-			text = q.get("privateIPAddress").text()
+		var ip netip.Addr
+		if strings.EqualFold(q.get("privateIPAllocationMethod").text(), "Static") {
+			ip, _ = netip.ParseAddr(q.get("privateIPAddress").text())
 		}
-		ip, _ := netip.ParseAddr(text)
 		n.IPConfigs = append(n.IPConfigs, IPConfig{Name: name, Primary: i == first, Subnet: refKey(q.get("subnet")), IP: ip, ASGs: refKeys(q.get("applicationSecurityGroups"))})
 	}
 	slices.SortStableFunc(n.IPConfigs, func(a, b IPConfig) int {
@@ -213,8 +231,14 @@ func parseMAC(text string) (mac [6]byte) {
 }
 
 func parseVM(d *Doc) *VM {
-	p := d.tree().get("properties")
-	v := &VM{ID: d.ID.String(), HostName: strings.ToLower(p.get("osProfile", "computerName").text()), Host: d.System.Host}
+	v := *d.typed().(*VM)
+	v.Host = d.System.Host
+	return &v
+}
+
+func typedVM(d *Doc, root *node) any {
+	p := root.get("properties")
+	v := &VM{ID: d.ID.String(), HostName: strings.ToLower(p.get("osProfile", "computerName").text())}
 	if v.HostName == "" {
 		v.HostName = strings.ToLower(d.ID.Name())
 	}

@@ -20,6 +20,9 @@ type Doc struct {
 	Body     json.RawMessage // normalised by Decode: known fields, canonical names, values as sent
 	System   System          // allocated and read-only facts
 	Revision int64           // store revision of the last write, 0 when not stored yet: the ETag
+
+	parsed   any   // the typed form of Body, without System: made once, shared by every view
+	parsedAt *byte // the Body that it was made from
 }
 
 // System is what the system knows of a document beside what the client said. It is stored with it.
@@ -45,7 +48,26 @@ type Lookup interface {
 
 // NewDoc makes a document of a top-level id; the type comes from the table.
 func NewDoc(id ID, body json.RawMessage) *Doc {
-	return &Doc{ID: id, Type: Find(id.Type), Body: body}
+	d := &Doc{ID: id, Type: Find(id.Type), Body: body}
+	if d.Type == nil || d.Type.typed == nil || len(body) == 0 {
+		return d
+	}
+	if root := d.tree(); root != nil {
+		d.parsed, d.parsedAt = d.Type.typed(d, root), &body[0]
+	}
+	return d
+}
+
+// typed is the typed form of the body as NewDoc made it, or made now for a document that was put together otherwise.
+func (d *Doc) typed() any {
+	if d.parsedAt != nil && len(d.Body) > 0 && d.parsedAt == &d.Body[0] {
+		return d.parsed
+	}
+	root := d.tree()
+	if root == nil {
+		root = &node{kind: kindObject}
+	}
+	return d.Type.typed(d, root)
 }
 
 // Key is the lower-case id.

@@ -76,7 +76,7 @@ func resources(name string, t *Type) *Field {
 }
 
 func (f *Field) required() *Field            { f.Required = true; return f }
-func (f *Field) always() *Field { f.Always = true; return f }
+func (f *Field) always() *Field              { f.Always = true; return f }
 func (f *Field) none() *Field                { f.Effect = NoEffect; return f }
 func (f *Field) readOnly() *Field            { f.Effect = ReadOnly; return f }
 func (f *Field) secret() *Field              { f.Effect = Secret; return f }

@@ -17,6 +17,7 @@ var networkInterface = &Type{
 func init() {
 	t := networkInterface
 	t.check = checkNIC
+	t.typed = typedNIC
 	t.refs = func(n *node) []Ref {
 		out := refAt(n.get("properties", "networkSecurityGroup"), "properties.networkSecurityGroup", networkSecurityGroup.Name)
 		for i, c := range n.get("properties", "ipConfigurations").list() {

@@ -31,6 +31,7 @@ var networkSecurityGroup = &Type{
 func init() {
 	t := networkSecurityGroup
 	t.check = checkNSG
+	t.typed = typedNSG
 	t.refs = func(n *node) []Ref {
 		var out []Ref
 		for i, r := range n.get("properties", "securityRules").list() {

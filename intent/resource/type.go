@@ -22,6 +22,7 @@ type Type struct {
 	refs  func(*node) []Ref      // what the body refers to
 	inUse func(*use)             // why a document cannot be deleted
 	items func(*render) []string // names of read-only children that no body lists
+	typed func(*Doc, *node) any  // the document's part of the View, System aside
 }
 
 // Style is a provider's habit on the wire.

@@ -20,6 +20,7 @@ var virtualMachine = &Type{
 func init() {
 	t := virtualMachine
 	t.check = checkVM
+	t.typed = typedVM
 	t.refs = func(n *node) []Ref {
 		return refsAt(n.get("properties", "networkProfile", "networkInterfaces"), "properties.networkProfile.networkInterfaces", networkInterface.Name)
 	}

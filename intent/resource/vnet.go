@@ -13,6 +13,7 @@ var virtualNetwork = &Type{
 func init() {
 	t := virtualNetwork
 	t.check = checkVNet
+	t.typed = typedVNet
 	t.refs = func(n *node) []Ref {
 		var out []Ref
 		for i, s := range n.get("properties", "subnets").list() {
