@@ -1,0 +1,176 @@
+package model_test
+
+import (
+	"encoding/hex"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"ringfence/goal"
+	"ringfence/goal/model"
+	"ringfence/goal/random"
+)
+
+// What a packet says, its bytes say: reading them gives the packet again.
+func TestFramesSayWhatPacketsSay(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 5))
+		h := random.Hosts(r, 10)[0]
+		if len(h.Ports) == 0 {
+			return
+		}
+		for range 20 {
+			p := random.Packet(r, h, h.Ports[r.IntN(len(h.Ports))].Index)
+			p.Short = p.Short && (p.Protocol == goal.TCP || p.Protocol == goal.UDP)
+			got := model.Parse(p.Frame())
+			if got.Len < p.Len && !p.Malformed && !p.Short {
+				t.Fatalf("%d bytes of %d", got.Len, p.Len)
+			}
+			if want := visible(p); visible(got) != want {
+				t.Fatalf("got  %+v\nwant %+v", visible(got), want)
+			}
+		}
+	})
+}
+
+// visible leaves of a packet what a reader of its bytes can see.
+func visible(p model.Packet) model.Packet {
+	p.Len = 0
+	if p.VLAN {
+		return model.Packet{VLAN: true, SrcMAC: p.SrcMAC, DstMAC: p.DstMAC}
+	}
+	ip := p.EtherType == model.EtherIPv4 || p.EtherType == model.EtherIPv6
+	if p.Malformed || !ip && p.EtherType != model.EtherARP {
+		return model.Packet{SrcMAC: p.SrcMAC, DstMAC: p.DstMAC, EtherType: p.EtherType, Malformed: p.Malformed && (ip || p.EtherType == model.EtherARP)}
+	}
+	switch p.Protocol { // extension headers are seen as what they are
+	case 0, 43, 60, 135, 139, 140, 253, 254:
+		p.Options = p.Options || p.EtherType == model.EtherIPv6
+	case 44:
+		p.Fragment = p.Fragment || p.EtherType == model.EtherIPv6
+	}
+	if p.Short || p.Options || p.Fragment {
+		p.SrcPort, p.DstPort, p.TCPFlags, p.ICMPType, p.ICMPCode, p.ICMPID = 0, 0, 0, 0, 0, 0
+		p.Short = p.Short && !p.Options && !p.Fragment
+	}
+	v4 := p.EtherType == model.EtherIPv4
+	if p.Protocol != goal.TCP {
+		p.TCPFlags = 0
+		if p.Protocol != goal.UDP {
+			p.SrcPort, p.DstPort = 0, 0
+		}
+	}
+	if p.EtherType == model.EtherARP {
+		p.HopLimit, p.Protocol = 0, 0
+	} else {
+		p.ARPOp, p.ARPSender = 0, goal.MAC{}
+	}
+	if !(v4 && p.Protocol == goal.ICMP || !v4 && p.Protocol == goal.ICMPv6) {
+		p.ICMPType, p.ICMPCode, p.ICMPID = 0, 0, 0
+	}
+	return p
+}
+
+// A ping and a UDP datagram over IPv6, byte for byte, with checksums added up by hand.
+func TestFrameBytes(t *testing.T) {
+	ping := model.Packet{EtherType: model.EtherIPv4, SrcMAC: mac(1), DstMAC: model.Gateway, Src: ip("10.0.1.4"), Dst: ip("10.0.1.5"), Protocol: goal.ICMP, HopLimit: 64, ICMPType: 8, ICMPID: 7}
+	want := "123456789abc" + "025246000001" + "0800" + "4500001c00004000400124d9" + "0a000104" + "0a000105" + "0800f7f800070000"
+	if got := hex.EncodeToString(ping.Frame()); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	udp := model.Packet{EtherType: model.EtherIPv6, SrcMAC: mac(1), DstMAC: model.Gateway, Src: ip("fd00::1"), Dst: ip("fd00::2"), Protocol: goal.UDP, HopLimit: 64, SrcPort: 1, DstPort: 2}
+	want = "123456789abc" + "025246000001" + "86dd" + "60000000" + "0008" + "11" + "40" +
+		"fd000000000000000000000000000001" + "fd000000000000000000000000000002" + "00010002000805d7"
+	if got := hex.EncodeToString(udp.Frame()); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// Bytes that are wrong in one way each.
+func TestParseDistrusts(t *testing.T) {
+	good := func() []byte {
+		return model.Packet{EtherType: model.EtherIPv4, Src: ip("10.0.1.4"), Dst: ip("10.0.1.5"), Protocol: goal.TCP, TCPFlags: model.SYN, Len: 60}.Frame()
+	}
+	good6 := func() []byte {
+		return model.Packet{EtherType: model.EtherIPv6, Src: ip("fd00::4"), Dst: ip("fd00::5"), Protocol: goal.UDP, Len: 70}.Frame()
+	}
+	set := func(b []byte, at int, v byte) []byte { b[at] = v; return b }
+	for _, c := range []struct {
+		name  string
+		frame []byte
+		want  string // the flags that are set
+	}{
+		{"good", good(), ""},
+		{"good 6", good6(), ""},
+		{"padding behind the packet", append(good(), 0, 0, 0), ""},
+		{"no Ethernet header", good()[:13], "malformed"},
+		{"half an IPv4 header", good()[:33], "malformed"},
+		{"version 6 in an IPv4 frame", set(good(), 14, 0x65), "malformed"},
+		{"header of 16 bytes", set(good(), 14, 0x44), "malformed"},
+		{"total length below the header", set(good(), 17, 19), "malformed"},
+		{"total length beyond the frame", set(good(), 17, 47), "malformed"},
+		{"total length cuts the TCP header", set(good(), 17, 39), "short"},
+		{"options", set(good(), 14, 0x46), "options"},
+		{"more fragments", set(good(), 20, 0x20), "fragment"},
+		{"offset", set(good(), 21, 1), "fragment"},
+		{"don't fragment and the reserved bit", set(good(), 20, 0xc0), ""},
+		{"TCP header of 16 bytes", set(good(), 46, 0x40), "short"},
+		{"TCP header beyond the packet", set(good(), 46, 0xf0), "short"},
+		{"half an IPv6 header", good6()[:53], "malformed"},
+		{"version 4 in an IPv6 frame", set(good6(), 14, 0x45), "malformed"},
+		{"payload beyond the frame", set(good6(), 19, 17), "malformed"},
+		{"payload cuts the UDP header", set(good6(), 19, 7), "short"},
+		{"UDP length below 8", set(good6(), 59, 7), "short"},
+		{"UDP length beyond the payload", set(good6(), 59, 17), "short"},
+		{"hop-by-hop", set(good6(), 20, 0), "options"},
+		{"routing header", set(good6(), 20, 43), "options"},
+		{"fragment header", set(good6(), 20, 44), "fragment"},
+		{"no next header", set(good6(), 20, 59), ""},
+	} {
+		p := model.Parse(c.frame)
+		var got []string
+		for _, f := range []struct {
+			name string
+			on   bool
+		}{{"malformed", p.Malformed}, {"options", p.Options}, {"fragment", p.Fragment}, {"short", p.Short}} {
+			if f.on {
+				got = append(got, f.name)
+			}
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
+		}
+	}
+	for _, tag := range []byte{0x81, 0x88} {
+		f := set(set(good(), 12, tag), 13, map[byte]byte{0x81: 0, 0x88: 0xa8}[tag])
+		if !model.Parse(f).VLAN {
+			t.Errorf("tag %x is not seen", tag)
+		}
+	}
+}
+
+// Any bytes are read without a fault, and the model has a verdict on them.
+func FuzzParse(f *testing.F) {
+	r := rand.New(rand.NewPCG(1, 6))
+	h := random.Hosts(r, 5)[0]
+	for len(h.Ports) == 0 {
+		h = random.Hosts(r, 5)[0]
+	}
+	for range 40 {
+		f.Add(random.Frame(r, random.Packet(r, h, h.Ports[0].Index)))
+	}
+	f.Fuzz(func(t *testing.T, frame []byte) {
+		p := model.Parse(frame)
+		m := model.New(h)
+		v, steps := m.Out(h.Ports[0].Index, p)
+		if v.Action.String() == "next" || len(steps) == 0 {
+			t.Errorf("no verdict on %x", frame)
+		}
+		if v.Action == model.Drop && v.Reason == 0 {
+			t.Errorf("a drop without reason of %x", frame)
+		}
+		m.In(h.VNets[0].VNI, h.Underlay, p)
+	})
+}
