@@ -15,6 +15,7 @@ import (
 // tables are the parts that can be generated, by the name in their mark.
 var tables = map[string]func() string{
 	"reasons": reasons,
+	"types":   types,
 }
 
 func main() {
