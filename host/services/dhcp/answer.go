@@ -20,11 +20,11 @@ func answer(p *port, frame []byte) ([]byte, outcome) {
 	switch {
 	case !ok:
 		return nil, malformed
-	case in.protocol == protoICMPv6:
+	case in.protocol == protoICMPv6 && in.src.Is6():
 		return answerSolicitation(p, in)
-	case in.src.Is4() && in.sport == client4 && in.dport == server4:
+	case in.protocol == protoUDP && in.src.Is4() && in.sport == client4 && in.dport == server4:
 		return answer4(p, in)
-	case in.src.Is6() && in.sport == client6 && in.dport == server6:
+	case in.protocol == protoUDP && in.src.Is6() && in.sport == client6 && in.dport == server6:
 		return answer6(p, in)
 	}
 	return nil, ignored

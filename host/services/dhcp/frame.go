@@ -32,7 +32,7 @@ var (
 	fabric   = [6]byte{0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc} // the MAC of everything that is no VM
 )
 
-// packet is a parsed frame: UDP, or ICMPv6 with the whole message as payload.
+// packet is a parsed frame; the payload of UDP is the datagram's, of ICMPv6 the whole message.
 type packet struct {
 	src, dst     netip.Addr
 	protocol     byte
@@ -41,7 +41,7 @@ type packet struct {
 	payload      []byte
 }
 
-// parse reads a frame; ok is false when a header is truncated or contradicts the frame, or when it is nothing for this server.
+// parse reads a frame; ok is false when a header is truncated or contradicts the frame. Other protocols have no payload here.
 func parse(frame []byte) (p packet, ok bool) {
 	if len(frame) < ethernetLen {
 		return p, false
@@ -56,11 +56,14 @@ func parse(frame []byte) (p packet, ok bool) {
 	if !ok {
 		return p, false
 	}
-	if p.protocol == protoICMPv6 {
+	switch {
+	case p.protocol == protoUDP:
+		return p, p.parseUDP(body)
+	case p.protocol == protoICMPv6 && p.src.Is6():
 		p.payload = body
-		return p, p.src.Is6() && len(body) >= 8 && transportSum(p.src, p.dst, protoICMPv6, body) == 0
+		return p, len(body) >= 8 && transportSum(p.src, p.dst, protoICMPv6, body) == 0
 	}
-	return p, p.protocol == protoUDP && p.parseUDP(body)
+	return p, true
 }
 
 func (p *packet) parseV4(b []byte) ([]byte, bool) {

@@ -14,6 +14,9 @@ import (
 // serverDUID identifies the fabric as a DHCPv6 server: the same on every host, so that a VM that moves keeps its server.
 var serverDUID = &dhcpv6.DUIDLL{HWType: iana.HWTypeEthernet, LinkLayerAddr: fabric[:]}
 
+// most associations, and most addresses to take back, that one answer speaks about: so that it fits one packet.
+const most = 4
+
 // forever is an infinite lifetime, in the library's unit.
 const forever = math.MaxUint32 * time.Second
 
@@ -85,7 +88,7 @@ func blank6(m *dhcpv6.Message, kind dhcpv6.MessageType) *dhcpv6.Message {
 // lease6 gives the first association the NIC's primary address and tells what it does not give.
 func lease6(p *port, m *dhcpv6.Message, kind dhcpv6.MessageType) *dhcpv6.Message {
 	r := blank6(m, kind)
-	for i, ia := range m.Options.IANA() {
+	for i, ia := range m.Options.IANA()[:min(most, len(m.Options.IANA()))] {
 		out := &dhcpv6.OptIANA{IaId: ia.IaId}
 		if i == 0 {
 			out.T1, out.T2 = forever, forever
@@ -96,7 +99,7 @@ func lease6(p *port, m *dhcpv6.Message, kind dhcpv6.MessageType) *dhcpv6.Message
 		}
 		r.AddOption(out)
 	}
-	for _, ia := range m.Options.IAPD() {
+	for _, ia := range m.Options.IAPD()[:min(most, len(m.Options.IAPD()))] {
 		out := &dhcpv6.OptIAPD{IaId: ia.IaId}
 		out.Options.Add(&dhcpv6.OptStatusCode{StatusCode: iana.StatusNoPrefixAvail, StatusMessage: "no prefixes are delegated"})
 		r.AddOption(out)
@@ -106,7 +109,7 @@ func lease6(p *port, m *dhcpv6.Message, kind dhcpv6.MessageType) *dhcpv6.Message
 
 // withdraw takes back, with lifetimes of zero, every address that the client believes to have and that is not the NIC's (any more).
 func withdraw(out *dhcpv6.IdentityOptions, ia *dhcpv6.OptIANA, own netip.Addr) {
-	for _, a := range ia.Options.Addresses() {
+	for _, a := range ia.Options.Addresses()[:min(most, len(ia.Options.Addresses()))] {
 		if !a.IPv6Addr.Equal(own.AsSlice()) {
 			out.Add(&dhcpv6.OptIAAddress{IPv6Addr: a.IPv6Addr})
 		}
