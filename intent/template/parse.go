@@ -1,6 +1,7 @@
 package template
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -161,4 +162,43 @@ func Values(text []byte) (map[string]json.RawMessage, error) {
 func valueFault(text []byte, n *node, at *path, format string, args ...any) Fault {
 	line, column := position(text, n.off)
 	return Fault{CodeInvalidTemplate, fmt.Sprintf(format, args...), at.String(), line, column}
+}
+
+// Strict is the template's text as plain JSON: comments became spaces, line breaks inside strings became escapes, so that
+// places in the text stay where they were as far as possible.
+func (t *Template) Strict() []byte {
+	if json.Valid(t.text) {
+		return t.text
+	}
+	out := make([]byte, 0, len(t.text))
+	inString := false
+	for i := 0; i < len(t.text); i++ {
+		c := t.text[i]
+		rest := t.text[i:]
+		switch {
+		case inString && c == '\\':
+			out = append(out, c, t.text[i+1])
+			i++
+		case inString && strings.IndexByte("\n\r\t", c) >= 0:
+			out = append(out, '\\', "nrt"[strings.IndexByte("\n\r\t", c)])
+		case c == '"':
+			inString = !inString
+			out = append(out, c)
+		case !inString && (bytes.HasPrefix(rest, []byte("//")) || bytes.HasPrefix(rest, []byte("/*"))):
+			p := &jsonParser{text: t.text, pos: i}
+			_ = p.space() // a text that was parsed has no comment without end
+			for ; i < p.pos; i++ {
+				if t.text[i] == '\n' {
+					out = append(out, '\n')
+				} else {
+					out = append(out, ' ')
+				}
+			}
+			i--
+		case i < 3 && bytes.HasPrefix(t.text, []byte("\xef\xbb\xbf")):
+		default:
+			out = append(out, c)
+		}
+	}
+	return out
 }

@@ -1,0 +1,224 @@
+// Package cli is the command line: it turns words into requests to the API and answers into text.
+//
+// In: arguments, the environment and a running lab or endpoint. Out: tables, JSON or YAML on standard output, errors with Azure's
+// code and message on standard error, and an exit code. It speaks to the control plane only through the ARM API and the
+// operator's routes; the words of commands follow the az command line.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"ringfence/lab"
+)
+
+// Exit codes.
+const (
+	exitOK       = 0
+	exitError    = 1
+	exitUsage    = 2
+	exitNotFound = 3
+)
+
+// Programs are the long-lived programs that the binary also holds; main wires them.
+type Programs struct {
+	Server func(ctx context.Context, config string) error
+	Agent  func(ctx context.Context, config string) error
+}
+
+// app is what a command runs with.
+type app struct {
+	ctx      context.Context
+	flags    *globals
+	programs Programs
+	in       io.Reader
+	out, err io.Writer
+	progress *progress
+	defaults string // output format of the command when -o is not given
+}
+
+// globals are the flags that every command knows.
+type globals struct {
+	Lab          string `name:"lab" env:"RINGFENCE_LAB" default:"lab" help:"Lab to speak to." group:"global"`
+	Endpoint     string `env:"RINGFENCE_ENDPOINT" help:"API to speak to instead of a lab's: https://HOST:PORT or unix:PATH." group:"global"`
+	Token        string `env:"RINGFENCE_TOKEN" help:"Tenant's token for the endpoint." group:"global"`
+	CA           string `name:"ca" env:"RINGFENCE_CA" help:"File with the certificate to trust the endpoint by." group:"global"`
+	Subscription string `env:"RINGFENCE_SUBSCRIPTION" help:"Subscription: its id or its name." group:"global"`
+	As           string `env:"RINGFENCE_AS" placeholder:"TENANT" help:"Speak as this tenant of the lab, with its token over TLS, not as the operator." group:"global"`
+	Output       string `short:"o" enum:"table,json,yaml,none," default:"" help:"Output format: table, json, yaml or none." group:"global"`
+	Query        string `placeholder:"JMESPATH" help:"Print only this part of the answer." group:"global"`
+}
+
+type commands struct {
+	globals
+
+	LabCmd  labCommands     `cmd:"" name:"lab" help:"Bring a lab up and down: hosts, an Internet and the control plane on this machine."`
+	Group   groupCommands   `cmd:"" help:"Resource groups."`
+	Deploy  deployCommand   `cmd:"" help:"Deploy an ARM template to a resource group."`
+	VM      vmCommands      `cmd:"" name:"vm" help:"Virtual machines: sandboxes on the hosts."`
+	Network networkCommands `cmd:"" help:"Virtual networks, security groups and network interfaces."`
+	Rest    restCommand     `cmd:"" help:"Send one request to the API."`
+	Dump    dumpCommands    `cmd:"" help:"Show what was computed for a host."`
+	Drops   dropsCommand    `cmd:"" help:"Show dropped packets by reason."`
+	Host    hostCommands    `cmd:"" help:"Hosts of the fabric."`
+	Server  serverCommand   `cmd:"" help:"Run the control plane."`
+	Agent   agentCommand    `cmd:"" help:"Run a host's agent."`
+	Version versionCommand  `cmd:"" help:"Show the version."`
+}
+
+// Main runs a command line and returns the exit code.
+func Main(args []string, programs Programs) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return run(ctx, args, programs, os.Stdin, os.Stdout, os.Stderr)
+}
+
+func run(ctx context.Context, args []string, programs Programs, in io.Reader, out, errOut io.Writer) int {
+	var c commands
+	exit := -1
+	parser, err := kong.New(&c, options(out, errOut, func(code int) { exit = code; panic(exited{}) })...)
+	if err != nil {
+		fmt.Fprintln(errOut, "ringfence:", err)
+		return exitError
+	}
+	k, err := parse(parser, gather(args))
+	switch {
+	case exit >= 0:
+		return exit
+	case err != nil:
+		return usage(errOut, err)
+	}
+	a := &app{ctx: ctx, flags: &c.globals, programs: programs, in: in, out: out, err: errOut, progress: newProgress(errOut)}
+	err = k.Run(a)
+	a.progress.done()
+	return report(errOut, err)
+}
+
+func options(out, errOut io.Writer, exit func(int)) []kong.Option {
+	return []kong.Option{
+		kong.Name("ringfence"),
+		kong.Description("Azure's virtual-network security on Linux hosts.\n\nBegin with `ringfence lab up`, or see it all at once with `ringfence demo`."),
+		kong.Writers(out, errOut),
+		kong.Exit(exit),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 110}),
+		kong.ExplicitGroups([]kong.Group{{Key: "global", Title: "Flags of every command:"}}),
+	}
+}
+
+// exited unwinds kong after it has printed a help text.
+type exited struct{}
+
+func parse(parser *kong.Kong, args []string) (k *kong.Context, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			if _, ok := r.(exited); !ok {
+				panic(r)
+			}
+		}
+	}()
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	return parser.Parse(args)
+}
+
+// usage prints what was wrong with the words, and where help is.
+func usage(w io.Writer, err error) int {
+	fmt.Fprintln(w, "ringfence:", err)
+	var p *kong.ParseError
+	words := "ringfence"
+	if errors.As(err, &p) && p.Context != nil {
+		for _, t := range p.Context.Path {
+			if t.Command != nil {
+				words += " " + t.Command.Name
+			}
+		}
+	}
+	fmt.Fprintf(w, "See `%s --help`.\n", words)
+	return exitUsage
+}
+
+// usageError is a fault of the words that only the command itself can see.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// exitCode carries the code of a command that was run in a sandbox or node.
+type exitCode int
+
+func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// report prints an error and gives the exit code.
+func report(w io.Writer, err error) int {
+	var (
+		wrong usageError
+		api   *apiError
+		code  exitCode
+	)
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &code):
+		return int(code)
+	case errors.As(err, &wrong):
+		fmt.Fprintln(w, "ringfence:", err)
+		return exitUsage
+	case errors.As(err, &api):
+		fmt.Fprintln(w, api.text())
+		if api.Status == 404 {
+			return exitNotFound
+		}
+		return exitError
+	case errors.Is(err, errNotFound):
+		fmt.Fprintln(w, "ringfence:", err)
+		return exitNotFound
+	}
+	fmt.Fprintln(w, "ringfence:", err)
+	return exitError
+}
+
+var errNotFound = errors.New("not found")
+
+// listFlags take several values, as az's do: --asgs a b c.
+var listFlags = []string{"--asgs", "-p", "--parameters", "--private-ip-address", "--address-prefixes", "--dns-servers", "--subnet-prefixes",
+	"--source-address-prefixes", "--destination-address-prefixes", "--source-port-ranges", "--destination-port-ranges", "--source-asgs", "--destination-asgs", "--tags"}
+
+// gather repeats such a flag before each of its values.
+func gather(args []string) []string {
+	var out []string
+	flag := ""
+	for i, a := range args {
+		if a == "--" {
+			return append(out, args[i:]...)
+		}
+		isFlag := strings.HasPrefix(a, "-") && a != "-"
+		switch {
+		case isFlag:
+			flag = ""
+			for _, f := range listFlags {
+				if a == f {
+					flag = f
+				}
+			}
+			if flag == "" {
+				out = append(out, a)
+			}
+		case flag != "":
+			out = append(out, flag, a)
+		default:
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// state loads the lab that the flags name.
+func (a *app) state() (*lab.State, error) { return lab.Load(a.flags.Lab) }

@@ -1,0 +1,144 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+
+	"ringfence/lab"
+)
+
+type labCommands struct {
+	Up     labUp     `cmd:"" help:"Bring a lab up: hosts, an Internet and the control plane."`
+	Status labStatus `cmd:"" help:"Show whether a lab is up and what it consists of."`
+	Down   labDown   `cmd:"" help:"Remove everything a lab has made, also after a crash."`
+	Exec   labExec   `cmd:"" help:"Run a command on a node of the lab: host1, host2 …, internet."`
+}
+
+type labUp struct {
+	Hosts int    `default:"2" help:"Number of hosts."`
+	Name  string `help:"Name of the lab; else that of --lab."`
+}
+
+func (labUp) Help() string {
+	return `Needs root. All addresses live in network namespaces; only the API listens on this machine's loopback.
+
+Examples:
+  ringfence lab up
+  ringfence lab up --hosts 3 --name staging`
+}
+
+func (c *labUp) Run(a *app) error {
+	st, err := lab.Up(a.ctx, lab.Config{Name: a.labName(c.Name), Hosts: c.Hosts, Progress: func(step string) { a.progress.begin("%s", step) }})
+	if err != nil {
+		return err
+	}
+	a.progress.done()
+	return a.printLab(st)
+}
+
+// labName is the lab that a command of `ringfence lab` means.
+func (a *app) labName(name string) string {
+	if name != "" {
+		return name
+	}
+	return a.flags.Lab
+}
+
+// printLab says how to speak as each tenant.
+func (a *app) printLab(st *lab.State) error {
+	if f := a.flags.Output; f != "" && f != "table" || a.flags.Query != "" {
+		return a.print(generic(st))
+	}
+	fmt.Fprintf(a.out, "Lab %s is up: %d hosts (%s) and %s.\n\n", st.Name, len(st.Hosts), strings.Join(hostNames(st), ", "), "internet")
+	fmt.Fprintf(a.out, "API       %s\nTrust     %s\nOperator  unix:%s\n", st.Endpoint, st.CA, st.Socket)
+	flag := ""
+	if st.Name != lab.DefaultName {
+		flag = " --lab " + st.Name
+	}
+	for _, t := range st.Tenants {
+		fmt.Fprintf(a.out, "\nTenant %s\n  tenant id     %s\n  subscription  %s\n  token         %s\n", t.Name, t.ID, t.Subscription, t.Token)
+		fmt.Fprintf(a.out, "  as it         ringfence group list%s --as %s\n", flag, t.Name)
+		fmt.Fprintf(a.out, "  with curl     curl --cacert %s -H 'Authorization: Bearer %s' '%s/subscriptions/%s/resourcegroups?api-version=2021-04-01'\n",
+			st.CA, t.Token, st.Endpoint, t.Subscription)
+	}
+	return nil
+}
+
+func hostNames(st *lab.State) []string {
+	var out []string
+	for _, h := range st.Hosts {
+		out = append(out, h.Name)
+	}
+	return out
+}
+
+type labStatus struct {
+	Name string `help:"Name of the lab; else that of --lab."`
+}
+
+func (labStatus) Help() string { return "Example:\n  ringfence lab status --name staging -o json" }
+
+func (c *labStatus) Run(a *app) error {
+	r, err := lab.Status(a.ctx, a.labName(c.Name))
+	if err != nil {
+		return err
+	}
+	return a.print(generic(r))
+}
+
+type labDown struct {
+	Name string `help:"Name of the lab; else that of --lab."`
+}
+
+func (labDown) Help() string { return "Example:\n  ringfence lab down --name staging" }
+
+func (c *labDown) Run(a *app) error {
+	name := a.labName(c.Name)
+	a.progress.begin("removing lab %s", name)
+	return lab.Down(a.ctx, name)
+}
+
+type labExec struct {
+	Name    string   `help:"Name of the lab; else that of --lab."`
+	Node    string   `arg:"" help:"host1, host2 … or internet."`
+	Command []string `arg:"" passthrough:"" help:"Command and its arguments."`
+}
+
+func (labExec) Help() string { return "Example:\n  ringfence lab exec internet -- ip address" }
+
+func (c *labExec) Run(a *app) error {
+	st, err := lab.Load(a.labName(c.Name))
+	if err != nil {
+		return err
+	}
+	argv := command(c.Command)
+	if len(argv) == 0 {
+		return usagef("a command is missing: ringfence lab exec %s -- COMMAND", c.Node)
+	}
+	if _, err := st.Netns(c.Node); err != nil {
+		return fmt.Errorf("%w: %w", errNotFound, err)
+	}
+	return commandError(lab.Exec(st, c.Node, argv))
+}
+
+// command drops the dashes that separate a command from ours.
+func command(words []string) []string {
+	if len(words) > 0 && words[0] == "--" {
+		return words[1:]
+	}
+	return words
+}
+
+// commandError gives the exit code of a command that ran, and 127 for one that could not be found.
+func commandError(err error) error {
+	var ran *exec.ExitError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &ran):
+		return exitCode(ran.ExitCode())
+	}
+	return err
+}

@@ -1,0 +1,147 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+)
+
+type dumpCommands struct {
+	Goal dumpGoal `cmd:"" help:"Print the goal of a host: everything it enforces, as canonical text."`
+}
+
+type dumpGoal struct {
+	Host string `arg:"" help:"Name of the host."`
+}
+
+func (dumpGoal) Help() string {
+	return "Examples:\n  ringfence dump goal host1\n  ringfence dump goal host1 -o json --query 'Ports[].ID'"
+}
+
+func (c *dumpGoal) Run(a *app) error {
+	cl, err := a.operator()
+	if err != nil {
+		return err
+	}
+	path := "/ringfence/v1/goal/" + url.PathEscape(c.Host)
+	if f := a.flags.Output; f == "json" || f == "yaml" || a.flags.Query != "" {
+		ans, err := cl.send(a.ctx, http.MethodGet, path+"?format=json", nil)
+		if err != nil {
+			return err
+		}
+		v, err := decode(ans.body)
+		if err != nil {
+			return err
+		}
+		return a.print(v)
+	}
+	ans, err := cl.send(a.ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return err
+	}
+	_, err = a.out.Write(ans.body)
+	return err
+}
+
+// operator is the client of the local socket: the operator's routes exist only there.
+func (a *app) operator() (*client, error) {
+	if a.flags.As != "" {
+		return nil, usagef("--as %s: this is the operator's, a tenant cannot see it", a.flags.As)
+	}
+	return a.newClient()
+}
+
+type dropsCommand struct {
+	All bool `help:"Also reasons that have not occurred."`
+}
+
+func (dropsCommand) Help() string {
+	return "Examples:\n  ringfence drops\n  ringfence drops -o json"
+}
+
+func (c *dropsCommand) Run(a *app) error {
+	path := "/ringfence/v1/drops"
+	if c.All {
+		path += "?all=true"
+	}
+	return a.operatorList(path)
+}
+
+// operatorList prints one of the operator's lists.
+func (a *app) operatorList(path string, columns ...column) error {
+	cl, err := a.operator()
+	if err != nil {
+		return err
+	}
+	ans, err := cl.send(a.ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return err
+	}
+	v, err := decode(ans.body)
+	if err != nil {
+		return err
+	}
+	if o, ok := v.(map[string]any); ok && o["value"] != nil {
+		v = o["value"]
+	}
+	return a.print(v, columns...)
+}
+
+type hostCommands struct {
+	List hostList `cmd:"" help:"List the hosts with what they have acknowledged."`
+}
+
+type hostList struct{}
+
+func (hostList) Help() string { return "Example:\n  ringfence host list" }
+
+func (c *hostList) Run(a *app) error { return a.operatorList("/ringfence/v1/hosts") }
+
+type serverCommand struct {
+	Config string `required:"" type:"existingfile" help:"Configuration file (YAML)."`
+}
+
+func (serverCommand) Help() string { return "Example:\n  ringfence server --config server.yaml" }
+
+func (c *serverCommand) Run(a *app) error {
+	if a.programs.Server == nil {
+		return errors.New("this program was built without the control plane")
+	}
+	return a.programs.Server(a.ctx, c.Config)
+}
+
+type agentCommand struct {
+	Config string `required:"" type:"existingfile" help:"Configuration file (YAML)."`
+}
+
+func (agentCommand) Help() string { return "Example:\n  ringfence agent --config host1.yaml" }
+
+func (c *agentCommand) Run(a *app) error {
+	if a.programs.Agent == nil {
+		return errors.New("this program was built without the agent")
+	}
+	return a.programs.Agent(a.ctx, c.Config)
+}
+
+type versionCommand struct{}
+
+func (versionCommand) Help() string { return "Example:\n  ringfence version" }
+
+func (versionCommand) Run(a *app) error {
+	version := "unknown"
+	if b, ok := debug.ReadBuildInfo(); ok {
+		version = b.Main.Version
+		for _, s := range b.Settings {
+			if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+				version = s.Value[:12]
+			}
+		}
+	}
+	if a.flags.Output == "" || a.flags.Output == "table" {
+		_, err := fmt.Fprintln(a.out, "ringfence", version)
+		return err
+	}
+	return a.print(map[string]any{"version": version})
+}
