@@ -20,7 +20,7 @@ import (
 // What etcd is told instead of its defaults, and why. Each raft entry is a whole request, so the number of entries kept in
 // memory (snapshot count + catch-up) decides the memory of a store whose documents are large; the defaults keep 15,000.
 const (
-	maxRequestBytes  = 16 << 20 // a resource group with everything in it is deleted in one transaction
+	maxRequestBytes  = 10 << 20 // a resource group with everything in it is deleted in one transaction
 	maxTxnOps        = 100_000  //
 	snapshotCount    = 500      // raft entries between two snapshots
 	catchUpEntries   = 100      // raft entries kept for a slow member after a snapshot
@@ -33,7 +33,7 @@ const (
 
 // connect starts the embedded member, or dials the endpoints.
 func (s *Store) connect(ctx context.Context) (err error) {
-	lg := zapTo(s.log)
+	lg := zapTo(s.log, &s.closing)
 	if len(s.opt.Endpoints) > 0 {
 		s.client, err = clientv3.New(clientv3.Config{
 			Endpoints:          s.opt.Endpoints,
@@ -77,8 +77,11 @@ func (s *Store) member(lg *zap.Logger) (*embed.Config, error) {
 	}
 	cfg := embed.NewConfig()
 	cfg.Name, cfg.Dir = s.opt.Name, filepath.Join(s.opt.DataDir, "etcd")
-	cfg.ListenPeerUrls = []url.URL{s.socket("etcd-peer.sock")}
-	cfg.AdvertisePeerUrls = cfg.ListenPeerUrls
+	// Etcd takes the host part alone of a peer URL for the socket's path: with an empty one it would listen on an abstract
+	// socket, which every user of the machine can reach.
+	peer := s.socket("etcd-peer.sock")
+	cfg.ListenPeerUrls = []url.URL{{Scheme: peer.Scheme, Host: peer.Path}}
+	cfg.AdvertisePeerUrls = []url.URL{peer}
 	cfg.ListenClientUrls = []url.URL{s.socket("etcd.sock")}
 	cfg.AdvertiseClientUrls = cfg.ListenClientUrls
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
@@ -91,7 +94,7 @@ func (s *Store) member(lg *zap.Logger) (*embed.Config, error) {
 	cfg.BootstrapDefragThresholdMegabytes = defragThreshold
 	cfg.UnsafeNoFsync = s.opt.NoSync
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(lg)
-	cfg.LogLevel = "warn"
+	cfg.EnableGRPCGateway = false
 	return cfg, nil
 }
 
@@ -109,6 +112,7 @@ func (s *Store) Endpoints() []string {
 }
 
 func (s *Store) disconnect() error {
+	s.closing.Store(true)
 	err := s.client.Close()
 	if errors.Is(err, context.Canceled) {
 		err = nil // the in-process client answers so when all is well

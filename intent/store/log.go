@@ -4,29 +4,41 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
 
-// zapTo hands etcd's warnings and errors to log. Etcd tells of every compaction and every election at lower levels.
-func zapTo(log *slog.Logger) *zap.Logger {
-	return zap.New(&slogCore{log: log.With("part", "etcd")})
+// zapTo hands etcd's warnings and errors to log. Etcd tells of every compaction and every election at lower levels. While
+// it is being closed it complains of each of its listeners.
+func zapTo(log *slog.Logger, closing *atomic.Bool) *zap.Logger {
+	return zap.New(&slogCore{log: log.With("part", "etcd"), closing: closing})
+}
+
+// expected is what etcd warns of and is meant to be so: the sockets are files that only their owner can open; the schema's
+// version is looked for before the first entry is applied, and again later.
+var expected = map[string]bool{
+	"Running http and grpc server on single port. This is not recommended for production.": true,
+	"simple token is not cryptographically signed":                                         true,
+	"Failed to detect schema version":                                                      true,
+	"failed to update storage version":                                                     true,
 }
 
 type slogCore struct {
-	log    *slog.Logger
-	fields []zapcore.Field
+	log     *slog.Logger
+	closing *atomic.Bool
+	fields  []zapcore.Field
 }
 
 func (c *slogCore) Enabled(l zapcore.Level) bool { return l >= zapcore.WarnLevel }
 
 func (c *slogCore) With(f []zapcore.Field) zapcore.Core {
-	return &slogCore{c.log, slices.Concat(c.fields, f)}
+	return &slogCore{c.log, c.closing, slices.Concat(c.fields, f)}
 }
 
 func (c *slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if c.Enabled(e.Level) {
+	if c.Enabled(e.Level) && !expected[e.Message] && !c.closing.Load() {
 		return ce.AddCore(e, c)
 	}
 	return ce

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -51,6 +52,13 @@ func consistent(t testing.TB, s *Store) {
 	}
 }
 
+// newer waits for the snapshot that a conflict tells of: trying again on the stale one would only fail again.
+func newer(t *testing.T, s *Store, c *Conflict) {
+	if _, err := s.Wait(ctx(t), c.Revision+1); err != nil {
+		t.Error(err)
+	}
+}
+
 // Many goroutines of two servers take the lowest free number at once: nobody gets what another has.
 func TestRaceForNumbers(t *testing.T) {
 	a := start(t, Options{})
@@ -78,11 +86,7 @@ func TestRaceForNumbers(t *testing.T) {
 					rev, err := s.Commit(ctx(t), put(d).claiming(Numbered("vni/", n)).on(snap))
 					if conflict := (*Conflict)(nil); errors.As(err, &conflict) {
 						conflicts.Add(1)
-						// Do not spin on the same stale snapshot: the watch is on its way.
-						if _, err := s.Wait(ctx(t), conflict.Revision+1); err != nil {
-							t.Error(err)
-							return
-						}
+						newer(t, s, conflict)
 						continue
 					}
 					if err != nil {
@@ -99,11 +103,10 @@ func TestRaceForNumbers(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	snap := must(t, b, &Write{})
-	if _, err := b.Wait(ctx(t), a.Snapshot().Revision()); err != nil {
+	snap, err := b.Wait(ctx(t), a.Snapshot().Revision())
+	if err != nil {
 		t.Fatal(err)
 	}
-	snap = b.Snapshot()
 	seen := map[uint32]string{}
 	snap.Each(nsg(t, "x").ID.Type, func(d *resource.Doc) {
 		if other := seen[d.System.VNI]; other != "" {
@@ -173,13 +176,17 @@ func TestRaceOfReferences(t *testing.T) {
 func TestRaceOfChildren(t *testing.T) {
 	a := start(t, Options{})
 	b := second(t, a)
-	must(t, a, put(group(t), vnet(t, "v", "web", "app")))
+	base := must(t, a, put(group(t), vnet(t, "v", "web", "app")))
+	if _, err := b.Wait(ctx(t), base.Revision()); err != nil {
+		t.Fatal(err)
+	}
 	var wg sync.WaitGroup
 	var made, dropped atomic.Int64
+	began := time.Now()
 	for w := range 6 {
 		s := []*Store{a, b}[w%2]
 		wg.Go(func() {
-			for i := range 30 {
+			for i := 0; (dropped.Load() < 10 || made.Load() < 20) && time.Since(began) < 20*time.Second; i++ {
 				snap := s.Snapshot()
 				v := snap.Get(vnet(t, "v").Key())
 				child := v.Key() + "/subnets/web"
@@ -194,11 +201,15 @@ func TestRaceOfChildren(t *testing.T) {
 				case w >= 2:
 					write = &Write{Delete: []string{nic(t, fmt.Sprintf("nic%d", w), "v/web").Key()}}
 				default:
+					time.Sleep(time.Millisecond)
 					continue
 				}
 				_, err := s.Commit(ctx(t), write.on(snap))
 				conflict := (*Conflict)(nil)
-				if err != nil && !errors.As(err, &conflict) {
+				switch {
+				case errors.As(err, &conflict):
+					newer(t, s, conflict)
+				case err != nil:
 					t.Error(err)
 				}
 				if err == nil && w < 2 {
@@ -215,4 +226,7 @@ func TestRaceOfChildren(t *testing.T) {
 	}
 	consistent(t, a)
 	t.Logf("%d changes of the VNet, %d interfaces", dropped.Load(), made.Load())
+	if dropped.Load() < 2 || made.Load() == 0 {
+		t.Error("there was no race")
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"go.etcd.io/etcd/server/v3/embed"
 
@@ -62,6 +63,10 @@ type Store struct {
 	loops  sync.WaitGroup
 	full   chan struct{} // asks the keeper to make room
 
+	closing   atomic.Bool
+	closeOnce sync.Once
+	closeErr  error
+
 	mu      sync.Mutex
 	snap    *Snapshot
 	changed chan struct{} // closed and replaced whenever snap is replaced
@@ -95,7 +100,10 @@ func open(ctx context.Context, opt Options, beforeWatch func()) (*Store, error) 
 
 // Close ends the watch and the embedded etcd. What was committed is on disk.
 func (s *Store) Close() error {
-	s.stop()
-	s.loops.Wait()
-	return s.disconnect()
+	s.closeOnce.Do(func() {
+		s.stop()
+		s.loops.Wait()
+		s.closeErr = s.disconnect()
+	})
+	return s.closeErr
 }

@@ -262,7 +262,10 @@ func TestStaleBase(t *testing.T) {
 					must(t, pair[0], put(nsg(t, "n")))
 				}
 				before := etcdKeys(t, a)
-				_, err := pair[1].Commit(ctx(t), c.then.on(base))
+				rev, err := pair[1].Commit(ctx(t), c.then.on(base))
+				if _, err := a.Wait(ctx(t), rev); err != nil {
+					t.Fatal(err)
+				}
 				switch {
 				case c.want == nil && err != nil:
 					t.Fatal(err)
@@ -280,14 +283,10 @@ func TestStaleBase(t *testing.T) {
 func reset(t *testing.T, a, b *Store) *Snapshot {
 	t.Helper()
 	var all []string
-	for d := range must(t, a, put()).Docs() {
-		all = append(all, d.Key())
-	}
-	snap, err := a.Wait(ctx(t), max(a.Snapshot().Revision(), b.Snapshot().Revision()))
+	snap, err := a.Wait(ctx(t), b.Snapshot().Revision())
 	if err != nil {
 		t.Fatal(err)
 	}
-	all = all[:0]
 	for d := range snap.Docs() {
 		all = append(all, d.Key())
 	}
