@@ -2,20 +2,11 @@ package cli
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"runtime"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 var vmColumns = []column{
@@ -63,8 +54,8 @@ func (s *session) printMachines(vms, nics []any, many bool) error {
 func (a *app) hostOf(vm any) string {
 	ctx, stop := context.WithTimeout(a.ctx, 2*time.Second)
 	defer stop()
-	if b, err := a.sandbox(ctx, text(vm, "id")); err == nil && b.Host != "" {
-		return b.Host
+	if b, err := a.boxes(ctx, text(vm, "id"), 0); err == nil && len(b) > 0 {
+		return b[0].Host
 	}
 	return text(vm, "tags", "ringfence-host")
 }
@@ -125,117 +116,25 @@ func nicAddresses(nic any) []netip.Addr {
 	return out
 }
 
-// configured waits until the machine's sandbox has the addresses of its interface. From another computer it cannot be seen.
-func (s *session) configured(vm, nic any, limit time.Duration) error {
-	if _, err := s.app.operatorSocket(); err != nil || os.Geteuid() != 0 {
+// configured waits until the machine's sandbox has taken its addresses. From another computer it cannot be seen.
+func (s *session) configured(vm any, limit time.Duration) error {
+	if _, err := s.app.operatorSocket(); err != nil {
 		return nil
 	}
-	ctx, stop := context.WithTimeout(s.app.ctx, limit)
-	defer stop()
-	want := nicAddresses(nic)
-	missing := ""
-	for {
-		b, err := s.app.sandbox(ctx, text(vm, "id"))
-		if err == nil {
-			var has []netip.Addr
-			if has, err = namespaceAddresses(b.Netns); err == nil {
-				if missing = absent(want, has); missing == "" {
-					return nil
-				}
-			}
-		}
-		select {
-		case <-ctx.Done():
-			if err == nil {
-				err = fmt.Errorf("the address %s is missing inside", missing)
-			}
-			return fmt.Errorf("%s is enforced, but was not configured within %v: %w", text(vm, "name"), limit, err)
-		case <-time.After(30 * time.Millisecond):
-		}
-	}
-}
-
-func absent(want, has []netip.Addr) string {
-	for _, ip := range want {
-		if !slices.Contains(has, ip) {
-			return ip.String()
-		}
-	}
-	return ""
-}
-
-// namespaceAddresses lists the addresses inside a network namespace that are ready for use.
-func namespaceAddresses(name string) ([]netip.Addr, error) {
-	type result struct {
-		addrs []netip.Addr
-		err   error
-	}
-	done := make(chan result, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine, in the namespace
-		addrs, err := addressesIn(name)
-		done <- result{addrs, err}
-	}()
-	r := <-done
-	return r.addrs, r.err
-}
-
-func addressesIn(name string) ([]netip.Addr, error) {
-	if !strings.Contains(name, "/") {
-		name = filepath.Join("/run/netns", name)
-	}
-	f, err := os.Open(name)
+	name := text(vm, "name")
+	boxes, err := s.app.boxes(s.app.ctx, text(vm, "id"), min(limit, time.Minute))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer f.Close()
-	if err := unix.Setns(int(f.Fd()), unix.CLONE_NEWNET); err != nil {
-		return nil, fmt.Errorf("enter %s: %w", name, err)
+	if len(boxes) == 0 {
+		return fmt.Errorf("%s is stored, but no connected host has its sandbox", name)
 	}
-	list, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil, fmt.Errorf("addresses of %s: %w", name, err)
-	}
-	tentative, err := tentativeAddresses()
-	if err != nil {
-		return nil, err
-	}
-	var out []netip.Addr
-	for _, a := range list {
-		p, err := netip.ParsePrefix(a.String())
-		if err == nil && !slices.Contains(tentative, p.Addr()) {
-			out = append(out, p.Addr())
+	for _, b := range boxes {
+		if !b.Ready {
+			return fmt.Errorf("%s is enforced, but was not configured within %v: %s", name, limit, b.Problem)
 		}
 	}
-	return out, nil
-}
-
-// tentativeAddresses are IPv6 addresses of the thread's namespace that cannot be used yet.
-func tentativeAddresses() ([]netip.Addr, error) {
-	b, err := os.ReadFile("/proc/thread-self/net/if_inet6")
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil // a kernel without IPv6
-	}
-	if err != nil {
-		return nil, err
-	}
-	var out []netip.Addr
-	for line := range strings.Lines(string(b)) {
-		f := strings.Fields(line)
-		if len(f) < 6 {
-			continue
-		}
-		flags, err := strconv.ParseUint(f[4], 16, 32)
-		if err != nil || flags&unix.IFA_F_TENTATIVE == 0 {
-			continue
-		}
-		var raw [16]byte
-		if n, err := hex.Decode(raw[:], []byte(f[0])); n != 16 || err != nil {
-			continue
-		}
-		out = append(out, netip.AddrFrom16(raw))
-	}
-	return out, nil
+	return nil
 }
 
 // asError is errors.As for a pointer type that is written once.

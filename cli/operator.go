@@ -54,7 +54,8 @@ func (a *app) operator() (*client, error) {
 }
 
 type dropsCommand struct {
-	All bool `help:"Also reasons that have not occurred."`
+	Host string `help:"Only those on this host."`
+	VM   string `name:"vm" help:"Only those of this virtual machine: its id."`
 }
 
 func (dropsCommand) Help() string {
@@ -62,11 +63,15 @@ func (dropsCommand) Help() string {
 }
 
 func (c *dropsCommand) Run(a *app) error {
-	path := "/ringfence/v1/drops"
-	if c.All {
-		path += "?all=true"
+	q := url.Values{}
+	if c.Host != "" {
+		q.Set("host", c.Host)
 	}
-	return a.operatorList(path)
+	if c.VM != "" {
+		q.Set("vm", c.VM)
+	}
+	return a.operatorList("/ringfence/v1/drops?"+q.Encode(), column{"Host", "host"}, column{"VM", "vm"}, column{"Direction", "direction"},
+		column{"Reason", "reason"}, column{"Packets", "packets"}, column{"Rule", "rule"}, column{"Text", "text"})
 }
 
 // operatorList prints one of the operator's lists.
@@ -84,6 +89,10 @@ func (a *app) operatorList(path string, columns ...column) error {
 		return err
 	}
 	if o, ok := v.(map[string]any); ok && o["value"] != nil {
+		missing, _ := o["missing"].(map[string]any)
+		for _, host := range sortedKeys(missing) {
+			fmt.Fprintf(a.err, "ringfence: host %s does not answer: %s\n", host, cell(missing[host]))
+		}
 		v = o["value"]
 	}
 	return a.print(v, columns...)
@@ -97,7 +106,8 @@ type hostList struct{}
 
 func (hostList) Help() string { return "Example:\n  ringfence host list" }
 
-func (c *hostList) Run(a *app) error { return a.operatorList("/ringfence/v1/hosts") }
+func (c *hostList) Run(a *app) error { return a.operatorList("/ringfence/v1/hosts", nameColumn, column{"Underlay", "underlay"},
+		column{"Connected", "connected"}, column{"Generation", "generation"}, column{"Acknowledged", "acked"}, column{"Problem", "problem"}) }
 
 type serverCommand struct {
 	Config string `required:"" type:"existingfile" help:"Configuration file (YAML)."`

@@ -88,7 +88,7 @@ func (c *vmCreate) Run(a *app) error {
 	}
 	if !c.NoWait {
 		a.progress.begin("waiting for the address of %s", c.Name)
-		if err := s.configured(vm, made, c.Timeout); err != nil {
+		if err := s.configured(vm, c.Timeout); err != nil {
 			return err
 		}
 	}
@@ -320,11 +320,14 @@ func (c *vmExec) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	box, err := a.sandbox(a.ctx, text(vm, "id"))
+	boxes, err := a.boxes(a.ctx, text(vm, "id"), 0)
 	if err != nil {
 		return err
 	}
-	err = sandbox.Exec(box.spec(), argv)
+	if len(boxes) == 0 {
+		return fmt.Errorf("virtual machine %s: its sandbox is on no connected host", c.Name)
+	}
+	err = sandbox.Exec(boxes[0].spec(), argv)
 	var missing *exec.Error
 	if asError(err, &missing) {
 		fmt.Fprintln(a.err, "ringfence:", err)
@@ -333,33 +336,41 @@ func (c *vmExec) Run(a *app) error {
 	return err
 }
 
-// box is where a machine is on this computer, as the operator's socket says.
+// box is where one interface of a machine is on this computer, as the operator's socket says.
 type box struct {
 	Host     string `json:"host"`
+	NIC      string `json:"nic"`
 	Netns    string `json:"netns"`
 	HostName string `json:"hostname"`
 	Dir      string `json:"dir"`
+	Ready    bool   `json:"ready"` // configured by DHCP
+	Problem  string `json:"problem"`
 }
 
 func (b box) spec() sandbox.Spec {
 	return sandbox.Spec{Namespace: b.Netns, Hostname: b.HostName, Dir: b.Dir}
 }
 
-// sandbox asks the operator's socket of the lab where a machine's sandbox is.
-func (a *app) sandbox(ctx context.Context, id string) (box, error) {
-	var b box
+// boxes asks the operator's socket of the lab where a machine's sandbox is: one box per interface. With patience it answers when all
+// are configured, or when that time has passed.
+func (a *app) boxes(ctx context.Context, id string, patience time.Duration) ([]box, error) {
 	c, err := a.operatorSocket()
 	if err != nil {
-		return b, err
+		return nil, err
 	}
-	ans, err := c.send(ctx, http.MethodGet, "/ringfence/v1/sandboxes?id="+url.QueryEscape(id), nil)
+	path := "/ringfence/v1/sandboxes?id=" + url.QueryEscape(id)
+	if patience > 0 {
+		path += "&wait=" + patience.String()
+	}
+	ans, err := c.send(ctx, http.MethodGet, path, nil)
 	if err != nil {
-		return b, err
+		return nil, err
 	}
-	if err := json.Unmarshal(ans.body, &b); err != nil {
-		return b, fmt.Errorf("read the sandbox of %s: %w", id, err)
+	var list struct{ Value []box }
+	if err := json.Unmarshal(ans.body, &list); err != nil {
+		return nil, fmt.Errorf("read the sandboxes of %s: %w", id, err)
 	}
-	return b, nil
+	return list.Value, nil
 }
 
 // operatorSocket is the lab's own socket, whoever the commands speak as.
