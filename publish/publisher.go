@@ -135,6 +135,13 @@ func (p *Publisher) Revision() uint64 {
 	return p.revision
 }
 
+// Changed is closed when anything that Hosts and Sandboxes say has changed since this call.
+func (p *Publisher) Changed() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.changed
+}
+
 // Hosts lists every host that has a goal or was ever connected, by name.
 func (p *Publisher) Hosts() []Status {
 	p.mu.Lock()
