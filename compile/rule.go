@@ -3,7 +3,6 @@ package compile
 import (
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"ringfence/goal"
@@ -56,11 +55,11 @@ func (b *groupBuilder) match(r *resource.SecurityRule, field string, side resour
 		if text == "*" {
 			return anyone
 		}
-		if p, ok := parsePrefix(text); ok {
+		if p, ok := resource.ParsePrefix(text); ok {
 			m.Prefixes = append(m.Prefixes, p)
 			continue
 		}
-		if !b.refer(&m, reference{false, strings.ToLower(text)}) {
+		if !b.refer(&m, reference{false, text}) {
 			b.problem(r, field, text)
 			return anyone
 		}
@@ -95,7 +94,7 @@ func (b *groupBuilder) refer(m *goal.Match, ref reference) bool {
 // resolve names the set that a reference means, "" when there is none.
 func (c *compiler) resolve(ref reference) string {
 	if !ref.asg {
-		return c.tags.names[ref.name]
+		return c.tags.name(ref.name)
 	}
 	if g := c.view.ASGs[ref.name]; g != nil {
 		return asgPrefix + g.ID
@@ -103,52 +102,22 @@ func (c *compiler) resolve(ref reference) string {
 	return ""
 }
 
-// parsePrefix reads an address or a prefix; host bits are cut off. IPv4 inside IPv6 is neither.
-func parsePrefix(text string) (netip.Prefix, bool) {
-	if !strings.Contains(text, "/") {
-		a, err := netip.ParseAddr(text)
-		if err != nil || a.Zone() != "" || a.Is4In6() {
-			return netip.Prefix{}, false
-		}
-		return netip.PrefixFrom(a, a.BitLen()), true
-	}
-	p, err := netip.ParsePrefix(text)
-	if err != nil || p.Addr().Is4In6() {
-		return netip.Prefix{}, false
-	}
-	return p.Masked(), true
-}
-
 // ports compiles the port ranges of one side of a rule.
 func (b *groupBuilder) ports(r *resource.SecurityRule, field string, texts []string) []goal.PortRange {
 	var out []goal.PortRange
 	for _, text := range texts {
-		p, ok := parsePorts(text)
+		lo, hi, ok := resource.ParsePorts(text)
 		if !ok {
 			b.problem(r, field, text)
 			return anyPort
 		}
-		out = append(out, p)
+		out = append(out, goal.PortRange{Lo: lo, Hi: hi})
 	}
 	if out == nil {
 		b.problem(r, field, "")
 		return anyPort
 	}
 	return mergePorts(out)
-}
-
-// parsePorts reads "*", "n" or "a-b".
-func parsePorts(text string) (goal.PortRange, bool) {
-	if text == "*" {
-		return goal.AnyPort, true
-	}
-	lo, hi, isRange := strings.Cut(text, "-")
-	if !isRange {
-		hi = lo
-	}
-	a, errA := strconv.ParseUint(lo, 10, 16)
-	z, errZ := strconv.ParseUint(hi, 10, 16)
-	return goal.PortRange{Lo: uint16(a), Hi: uint16(z)}, errA == nil && errZ == nil && a <= z
 }
 
 // mergePorts sorts ranges and joins those that overlap or touch.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"ringfence/goal"
+	"ringfence/intent/resource"
 )
 
 // ProfileAzure2024 leaves out of the tag Internet also the blocks that the provider was seen to hold for itself in 2024, so that
@@ -85,6 +86,16 @@ func (t *tags) add(set string, contents []netip.Prefix) {
 	if t.names[lower] == "" {
 		t.names[lower], t.sets[set] = set, contents
 	}
+}
+
+// name is the Set.Name of a tag as a rule writes it, "" when there is no such tag. Other spellings that validation lets pass are
+// validation's to know.
+func (t *tags) name(text string) string {
+	if set := t.names[strings.ToLower(text)]; set != "" {
+		return set
+	}
+	known, _ := resource.KnownTag(text, nil)
+	return t.names[strings.ToLower(known)]
 }
 
 func prefixes(list string) []netip.Prefix {
