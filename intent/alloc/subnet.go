@@ -2,7 +2,6 @@ package alloc
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"net/netip"
 	"strings"
 
@@ -17,43 +16,16 @@ type subnet struct {
 	prefixes []netip.Prefix
 }
 
-type vnetBody struct {
-	Properties struct {
-		Subnets []struct {
-			Name       string
-			Properties struct {
-				AddressPrefix   string   `json:"addressPrefix"`
-				AddressPrefixes []string `json:"addressPrefixes"`
-			}
-		}
-	}
-}
-
 // findSubnet finds the subnet with this key, nil when there is none.
 func findSubnet(base *store.Snapshot, key string) *subnet {
-	vnet := base.Get(resource.TopKey(key))
-	if vnet == nil || vnet.ID.Type != vnetType {
+	doc := base.Get(resource.TopKey(key))
+	if doc == nil || doc.ID.Type != vnetType {
 		return nil
 	}
-	var body vnetBody
-	if err := json.Unmarshal(vnet.Body, &body); err != nil {
-		return nil
-	}
-	for _, s := range body.Properties.Subnets {
-		if vnet.Key()+"/subnets/"+strings.ToLower(s.Name) != key {
-			continue
+	for _, s := range doc.VNet().Subnets {
+		if strings.ToLower(s.ID) == key {
+			return &subnet{vnet: doc.Key(), name: s.Name, prefixes: s.Prefixes}
 		}
-		found := &subnet{vnet: vnet.Key(), name: s.Name}
-		texts := s.Properties.AddressPrefixes
-		if len(texts) == 0 {
-			texts = []string{s.Properties.AddressPrefix}
-		}
-		for _, text := range texts {
-			if p, err := netip.ParsePrefix(text); err == nil {
-				found.prefixes = append(found.prefixes, p.Masked())
-			}
-		}
-		return found
 	}
 	return nil
 }

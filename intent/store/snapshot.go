@@ -18,6 +18,16 @@ type Snapshot struct {
 	lists map[string][]netip.Prefix
 }
 
+// Offline is a snapshot without documents and without etcd: With fills it, for questions about what nobody has stored.
+func Offline(hosts []Host, lists map[string][]netip.Prefix) *Snapshot {
+	s := &Snapshot{c: &content{hosts: map[string]Host{}}, seen: map[string]sighting{}, lists: lists}
+	for _, h := range hosts {
+		s.c.hosts[h.Name] = h
+		s.seen[h.Name] = sighting{h.Seen, h.Connected, h.Version}
+	}
+	return s
+}
+
 // Revision is that of the last change that goals depend on. It never goes back, also not over a restart.
 func (s *Snapshot) Revision() uint64 { return s.c.rev }
 
