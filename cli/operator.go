@@ -106,8 +106,10 @@ type hostList struct{}
 
 func (hostList) Help() string { return "Example:\n  ringfence host list" }
 
-func (c *hostList) Run(a *app) error { return a.operatorList("/ringfence/v1/hosts", nameColumn, column{"Underlay", "underlay"},
-		column{"Connected", "connected"}, column{"Generation", "generation"}, column{"Acknowledged", "acked"}, column{"Problem", "problem"}) }
+func (c *hostList) Run(a *app) error {
+	return a.operatorList("/ringfence/v1/hosts", nameColumn, column{"Underlay", "underlay"},
+		column{"Connected", "connected"}, column{"Generation", "generation"}, column{"Acknowledged", "acked"}, column{"Problem", "problem"})
+}
 
 type serverCommand struct {
 	Config string `required:"" type:"existingfile" help:"Configuration file (YAML)."`
