@@ -35,6 +35,7 @@ type Datapath interface {
 
 // Sandboxes is what it needs of host/sandbox.
 type Sandboxes interface {
+	Foreign(p goal.Port) (bool, error)
 	Ensure(p goal.Port) (ifindex int, err error)
 	Configure(ctx context.Context, p goal.Port) error
 	Prune(keep []goal.Port) error

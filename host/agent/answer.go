@@ -134,7 +134,8 @@ func (s *answers) record(e observe.Event) {
 func (s *answers) recent() []EventRecord {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return append(slices.Clone(s.events[s.oldest:]), s.events[:s.oldest]...)
+	out := make([]EventRecord, 0, len(s.events))
+	return append(append(out, s.events[s.oldest:]...), s.events[:s.oldest]...)
 }
 
 // Watch keeps recent events until ctx ends.

@@ -66,6 +66,14 @@ func (a *Agent) device(port uint32) (int, bool) {
 	return d.index, ok
 }
 
+// reused tells whether a port's index named another NIC before; a fresh agent asks the kernel.
+func (a *Agent) reused(p *goal.Port) (bool, error) {
+	if d, ok := a.devices[p.Index]; ok {
+		return d.owner != ownerOf(p), nil
+	}
+	return a.Sandboxes.Foreign(*p)
+}
+
 // closeReused takes ports out of force whose index now names another NIC, before anything is done for the new one.
 func (a *Agent) closeReused(ctx context.Context) error {
 	without := *a.current
@@ -73,7 +81,11 @@ func (a *Agent) closeReused(ctx context.Context) error {
 	var reused []uint32
 	for i := range a.current.Ports {
 		p := &a.current.Ports[i]
-		if d, ok := a.devices[p.Index]; ok && d.owner != ownerOf(p) {
+		again, err := a.reused(p)
+		if err != nil {
+			return fmt.Errorf("port %d: %w", p.Index, err)
+		}
+		if again {
 			reused = append(reused, p.Index)
 			continue
 		}
@@ -81,6 +93,11 @@ func (a *Agent) closeReused(ctx context.Context) error {
 	}
 	if reused == nil {
 		return nil
+	}
+	for i := range without.Ports { // a fresh agent does not know the devices of the others yet
+		if err := a.ensure(&without.Ports[i]); err != nil {
+			a.Log.Warn("make port", "port", without.Ports[i].Index, "error", err)
+		}
 	}
 	if err := a.Datapath.Apply(ctx, &without, a.device); err != nil {
 		return fmt.Errorf("close ports before their reuse: %w", err)
