@@ -183,16 +183,25 @@ func listen6(ctx context.Context, ns, device string) (conn net.PacketConn, err e
 	return conn, nil
 }
 
+// linkLocal waits for the device's link-local address; one that somebody flushed comes back when IPv6 is switched off and on.
 func linkLocal(ctx context.Context, ns, device string) (netip.Addr, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
 	c, err := netdev.Open(ns)
 	if err != nil {
 		return netip.Addr{}, err
 	}
 	defer c.Close()
-	for {
+	for turn := 1; ; turn++ {
 		addr, ok, err := c.LinkLocal(device)
 		if err != nil || ok {
 			return addr, err
+		}
+		if turn == 40 {
+			key := "net/ipv6/conf/" + device + "/disable_ipv6"
+			if err := netdev.SetSysctls(ns, netdev.Sysctl{Key: key, Value: "1"}, netdev.Sysctl{Key: key, Value: "0"}); err != nil {
+				return netip.Addr{}, err
+			}
 		}
 		select {
 		case <-ctx.Done():

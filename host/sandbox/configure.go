@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"ringfence/goal"
 	"ringfence/host/kernel/netdev"
@@ -32,6 +33,9 @@ type route struct {
 	Via netip.Addr // invalid: on-link
 }
 
+// longest bounds one attempt, whatever the caller's patience.
+const longest = 15 * time.Second
+
 // Configure asks the fabric by DHCP from inside the sandbox and applies the answers: addresses, routes, MTU, name servers, files. A
 // port that has its configuration already is left alone. Ports may be configured concurrently; the data plane must carry the port by now.
 func (m *Manager) Configure(ctx context.Context, p goal.Port) error {
@@ -43,6 +47,8 @@ func (m *Manager) Configure(ctx context.Context, p goal.Port) error {
 	if old, err := m.readLease(p.Sandbox.Name, p.Sandbox.Device); err == nil && old.Of == of && m.applied(ns, old) {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, longest)
+	defer cancel()
 	l, err := acquire(ctx, ns, p)
 	if err != nil {
 		return fmt.Errorf("configure %s/%s: %w", p.Sandbox.Name, p.Sandbox.Device, err)

@@ -42,29 +42,31 @@ func (c *Conn) Addresses(device string) ([]netip.Prefix, error) {
 		return nil, err
 	}
 	var out []netip.Prefix
-	for _, p := range all {
-		if !(p.Addr().Is6() && p.Addr().IsLinkLocalUnicast()) {
+	for _, a := range all {
+		if p, ok := prefixOf(a.IPNet); ok && !linkLocal6(p) {
 			out = append(out, p)
 		}
 	}
 	return out, nil
 }
 
-// LinkLocal returns a device's link-local IPv6 address; ok is false when it has none.
+func linkLocal6(p netip.Prefix) bool { return p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() }
+
+// LinkLocal returns a device's link-local IPv6 address; ok is false when it has none that may be used by now.
 func (c *Conn) LinkLocal(device string) (addr netip.Addr, ok bool, err error) {
 	all, err := c.addresses(device)
 	if err != nil {
 		return netip.Addr{}, false, err
 	}
-	for _, p := range all {
-		if p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() {
+	for _, a := range all {
+		if p, ok := prefixOf(a.IPNet); ok && linkLocal6(p) && a.Flags&unix.IFA_F_TENTATIVE == 0 {
 			return p.Addr(), true, nil
 		}
 	}
 	return netip.Addr{}, false, nil
 }
 
-func (c *Conn) addresses(device string) ([]netip.Prefix, error) {
+func (c *Conn) addresses(device string) ([]netlink.Addr, error) {
 	l, err := c.need(device)
 	if err != nil {
 		return nil, err
@@ -78,13 +80,7 @@ func (c *Conn) addresses(device string) ([]netip.Prefix, error) {
 	if err != nil {
 		return nil, c.fail(err, "list addresses of %s", device)
 	}
-	var out []netip.Prefix
-	for _, a := range list {
-		if p, ok := prefixOf(a.IPNet); ok {
-			out = append(out, p)
-		}
-	}
-	return out, nil
+	return list, nil
 }
 
 // DeleteAddress removes an address. Nothing to remove is no error.

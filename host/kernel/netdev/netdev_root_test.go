@@ -171,6 +171,12 @@ func TestAddressesRoutesNeighbours(t *testing.T) {
 	if !slices.Equal(got, []netip.Prefix{v4, v6}) {
 		t.Errorf("addresses: %v", got)
 	}
+	for range 100 { // duplicate address detection takes its time here
+		if _, ok, _ := ca.LinkLocal("left"); ok {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 	if ll, ok, err := ca.LinkLocal("left"); err != nil || !ok || ll != netip.MustParseAddr("fe80::ff:fe00:1") {
 		t.Errorf("link-local: %v, %v, %v", ll, ok, err)
 	}
