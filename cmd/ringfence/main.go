@@ -2,9 +2,30 @@
 package main
 
 import (
+	"context"
 	"os"
 
 	"ringfence/cli"
+	"ringfence/host/agent"
+	"ringfence/server"
 )
 
-func main() { os.Exit(cli.Main(os.Args[1:], cli.Programs{})) }
+func main() {
+	os.Exit(cli.Main(os.Args[1:], cli.Programs{Server: runServer, Agent: runAgent}))
+}
+
+func runServer(ctx context.Context, file string) error {
+	c, err := server.LoadConfig(file)
+	if err != nil {
+		return err
+	}
+	return server.Run(ctx, c)
+}
+
+func runAgent(ctx context.Context, file string) error {
+	c, err := agent.LoadConfig(file)
+	if err != nil {
+		return err
+	}
+	return agent.Run(ctx, c)
+}
