@@ -2,10 +2,11 @@ package resource
 
 // deployment is the record of a template that was deployed to a resource group.
 var deployment = &Type{
-	Name:  "Microsoft.Resources/deployments",
-	Words: []string{"deployment", "group"},
-	Help:  "the record of a template deployed to a resource group",
-	Style: Gateway,
+	Name:   "Microsoft.Resources/deployments",
+	Words:  []string{"deployment", "group"},
+	Help:   "the record of a template deployed to a resource group",
+	Style:  Gateway,
+	answer: object("", "Deployment", showID(), showName(), showType(), str("location"), tagsField(), thing("properties")),
 	Schema: object("", "Deployment",
 		showID(), showName(), showType(), str("location").none(), tagsField(),
 		object("properties", "DeploymentProperties",

@@ -36,6 +36,9 @@ func Render(d *Doc, lk Lookup, id ID, how Shown) ([]byte, error) {
 	}
 	r := &render{Shown: how, doc: d, lk: lk, id: d.ID, body: root}
 	if len(id.Names) == len(d.ID.Names) {
+		if d.Type.answer != nil {
+			return r.object(d.Type.answer.Fields, root), nil
+		}
 		return r.object(d.Type.Schema.Fields, root), nil
 	}
 	t := Find(id.Type)
@@ -236,3 +239,23 @@ func textOrNothing(s string) []byte {
 
 func tagsField() *Field     { return &Field{Name: "tags", Kind: Map, Effect: NoEffect} }
 func locationField() *Field { return str("location") }
+
+// RenderGeneric is what a list of resources of all types answers for one: what is common to all.
+func RenderGeneric(d *Doc, how Shown) []byte {
+	b := appendString([]byte(`{"id":`), d.ID.String())
+	b = appendString(append(b, `,"name":`...), d.ID.Name())
+	b = appendString(append(b, `,"type":`...), d.ID.Type)
+	root := d.tree()
+	for _, name := range []string{"location", "tags"} {
+		if n := root.get(name); n != nil {
+			b = n.append(append(appendString(append(b, ','), name), ':'))
+		}
+	}
+	if strings.Contains(strings.ToLower(how.Expand), "provisioningstate") {
+		b = appendString(append(b, `,"provisioningState":`...), how.State)
+	}
+	if strings.Contains(strings.ToLower(how.Expand), "createdtime") && d.System.Created != "" {
+		b = appendString(append(b, `,"createdTime":`...), d.System.Created)
+	}
+	return append(b, '}')
+}

@@ -18,11 +18,12 @@ type Type struct {
 	AtOnce   bool     // a created one is Succeeded in the first answer, without an operation to poll
 	Schema   *Field   // the vocabulary, in the order in which a GET answers
 
-	check func(*check)           // rules beyond vocabulary and references
-	refs  func(*node) []Ref      // what the body refers to
-	inUse func(*use)             // why a document cannot be deleted
-	items func(*render) []string // names of read-only children that no body lists
-	typed func(*Doc, *node) any  // the document's part of the View, System aside
+	answer *Field                 // what a GET answers, where that is not the vocabulary
+	check  func(*check)           // rules beyond vocabulary and references
+	refs   func(*node) []Ref      // what the body refers to
+	inUse  func(*use)             // why a document cannot be deleted
+	items  func(*render) []string // names of read-only children that no body lists
+	typed  func(*Doc, *node) any  // the document's part of the View, System aside
 }
 
 // Style is a provider's habit on the wire.
@@ -68,8 +69,8 @@ var table []*Type
 func init() {
 	table = []*Type{
 		resourceGroup,
-		networkSecurityGroup, securityRule, defaultSecurityRule,
 		applicationSecurityGroup,
+		networkSecurityGroup, securityRule, defaultSecurityRule,
 		virtualNetwork, subnet,
 		networkInterface, ipConfiguration,
 		virtualMachine,

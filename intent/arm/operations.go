@@ -1,0 +1,298 @@
+package arm
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"ringfence/intent/resource"
+)
+
+// States of an operation.
+const (
+	inProgress = "InProgress"
+	succeeded  = "Succeeded"
+	failed     = "Failed"
+)
+
+// longest bounds how long an operation is waited for, and how long its end is remembered.
+const longest = time.Hour
+
+// operations are the long-running operations that this process started. An operation's id names the revision that it waits for,
+// so that any other server can answer for it too.
+type operations struct {
+	mu      sync.Mutex
+	byID    map[string]*operation
+	pending map[string]*operation // by key of the document: the newest one that has not succeeded
+}
+
+type operation struct {
+	id    string
+	sub   string // subscription, lower case
+	key   string // document, "" after a delete
+	began time.Time
+	done  chan struct{}
+
+	mu     sync.Mutex
+	status string
+	ended  time.Time
+	fault  *errorBody
+	result int // status of the final answer at operationResults
+}
+
+func newOperations() *operations {
+	return &operations{byID: map[string]*operation{}, pending: map[string]*operation{}}
+}
+
+// start begins to wait until revision is enforced.
+func (o *operations) start(d *resource.Doc, revision uint64, enforced func(context.Context, uint64) error) *operation {
+	op := &operation{id: operationID(revision), began: time.Now(), done: make(chan struct{}), status: inProgress, result: http.StatusNoContent}
+	if d != nil {
+		op.key = d.Key()
+	}
+	o.track(op)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), longest)
+		defer cancel()
+		op.finish(enforced(ctx, revision))
+		o.settle(op)
+	}()
+	return op
+}
+
+// run begins work of its own: a deployment, the deletion of a group.
+func (o *operations) run(key string, work func(ctx context.Context) error) *operation {
+	op := &operation{id: newGUID(), key: key, began: time.Now(), done: make(chan struct{}), status: inProgress, result: http.StatusOK}
+	o.track(op)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), longest)
+		defer cancel()
+		op.finish(work(ctx))
+		o.settle(op)
+	}()
+	return op
+}
+
+func (o *operations) track(op *operation) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if op.key != "" {
+		o.pending[op.key] = op
+	}
+}
+
+// keep makes an operation pollable; forgotten ones make room.
+func (o *operations) keep(op *operation, subscription string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	op.sub = strings.ToLower(subscription)
+	for id, old := range o.byID {
+		if _, ended := old.state(); !ended.IsZero() && time.Since(ended) > longest {
+			delete(o.byID, id)
+		}
+	}
+	o.byID[op.id] = op
+}
+
+// running tells whether the document has work going on.
+func (o *operations) running(key string) bool {
+	o.mu.Lock()
+	op := o.pending[key]
+	o.mu.Unlock()
+	if op == nil {
+		return false
+	}
+	status, _ := op.state()
+	return status == inProgress
+}
+
+// settle forgets that a document waits, once it does not.
+func (o *operations) settle(op *operation) {
+	status, _ := op.state()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if status == succeeded && o.pending[op.key] == op {
+		delete(o.pending, op.key)
+	}
+}
+
+// state is a document's provisioningState.
+func (o *operations) state(d *resource.Doc) string {
+	o.mu.Lock()
+	op := o.pending[d.Key()]
+	o.mu.Unlock()
+	if op == nil {
+		return succeeded
+	}
+	switch status, _ := op.state(); status {
+	case inProgress:
+		return pendingState(d.Type)
+	default:
+		return status
+	}
+}
+
+func (op *operation) state() (string, time.Time) {
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	return op.status, op.ended
+}
+
+func (op *operation) finish(err error) {
+	op.mu.Lock()
+	op.status, op.ended = succeeded, time.Now()
+	if err != nil {
+		op.status = failed
+		op.fault = failure(err)
+	}
+	op.mu.Unlock()
+	close(op.done)
+}
+
+// failure is why an operation failed.
+func failure(err error) *errorBody {
+	var faults resource.Faults
+	if errors.As(err, &faults) && len(faults) > 0 {
+		e := envelope(faults, resource.Network)
+		return &e
+	}
+	return &errorBody{Code: "EnforcementFailed", Message: fmt.Sprintf("A host did not enforce the change: %v", err), Details: &[]errorBody{}}
+}
+
+// wait gives the operation's state after at most d.
+func (op *operation) wait(ctx context.Context, d time.Duration) string {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-op.done:
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	status, _ := op.state()
+	return status
+}
+
+// operationID is a GUID that carries a revision.
+func operationID(revision uint64) string {
+	g := newGUID()
+	return fmt.Sprintf("%08x-%04x-%04x-%s", revision>>32, revision>>16&0xffff, revision&0xffff, g[19:])
+}
+
+func revisionOf(id string) (uint64, bool) {
+	p := strings.Split(id, "-")
+	if len(p) != 5 || len(p[0]) != 8 || len(p[1]) != 4 || len(p[2]) != 4 {
+		return 0, false
+	}
+	rev, err := strconv.ParseUint(p[0]+p[1]+p[2], 16, 64)
+	return rev, err == nil
+}
+
+// polled adds the headers of a long-running operation.
+func (q *request) polled(provider, sub string, d *resource.Doc, op *operation, location bool) {
+	q.h.ops.keep(op, sub)
+	where := "global"
+	if d != nil && d.Location() != "" {
+		where = d.Location()
+	}
+	base := q.base() + "/subscriptions/" + sub + "/providers/" + provider + "/locations/" + where + "/"
+	query := op.id + "?api-version=" + q.apiVersion
+	h := q.w.Header()
+	h.Set("Azure-AsyncOperation", base+"operations/"+query)
+	h.Set("azure-asyncnotification", "Enabled")
+	h.Set("Retry-After", "1")
+	if location {
+		h.Set("Location", base+"operationResults/"+query)
+	}
+}
+
+// lookup finds an operation of a subscription. Those of other servers are known by their revision.
+func (q *request) lookup(sub, id string) (*operation, error) {
+	o := q.h.ops
+	o.mu.Lock()
+	op := o.byID[strings.ToLower(id)]
+	o.mu.Unlock()
+	if op != nil && op.sub == strings.ToLower(sub) {
+		return op, nil
+	}
+	rev, ok := revisionOf(id)
+	if op != nil || !ok || rev > q.h.Snapshot().Revision() {
+		return nil, fault(404, "OperationNotFound", "The operation '%s' could not be found.", id)
+	}
+	op = &operation{id: id, status: inProgress, began: time.Now(), done: make(chan struct{}), result: http.StatusNoContent}
+	ctx, cancel := context.WithTimeout(q.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := q.h.Admit.Enforced(ctx, rev); err == nil || ctx.Err() == nil {
+		op.finish(err)
+	}
+	return op, nil
+}
+
+// operation answers the poll of Azure-AsyncOperation.
+func (q *request) operation(sub, id string) error {
+	op, err := q.lookup(sub, id)
+	if err != nil {
+		return err
+	}
+	q.soon()
+	q.raw(http.StatusOK, op.report(q.style))
+	return nil
+}
+
+// report is an operation as its provider writes it.
+func (op *operation) report(style resource.Style) []byte {
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	type stamped struct {
+		StartTime string     `json:"startTime,omitempty"`
+		EndTime   string     `json:"endTime,omitempty"`
+		Status    string     `json:"status"`
+		Error     *errorBody `json:"error,omitempty"`
+		Name      string     `json:"name,omitempty"`
+	}
+	s := stamped{Status: op.status, Error: op.fault}
+	if style == resource.Compute {
+		s.StartTime, s.Name = op.began.UTC().Format(time.RFC3339Nano), op.id
+		if !op.ended.IsZero() {
+			s.EndTime = op.ended.UTC().Format(time.RFC3339Nano)
+		}
+	}
+	b, err := json.Marshal(s)
+	if err != nil {
+		return []byte(`{"status":"Failed"}`) // strings always encode
+	}
+	return b
+}
+
+// operationResult answers the poll of Location: 202 until the end, then what the end is.
+func (q *request) operationResult(sub, id string) error {
+	op, err := q.lookup(sub, id)
+	if err != nil {
+		return err
+	}
+	op.mu.Lock()
+	status, why, result := op.status, op.fault, op.result
+	op.mu.Unlock()
+	switch status {
+	case inProgress:
+		q.soon()
+		q.w.Header().Set("Location", q.base()+q.URL.RequestURI())
+		q.empty(http.StatusAccepted)
+	case failed:
+		q.json(http.StatusConflict, map[string]*errorBody{"error": why})
+	default:
+		q.empty(result)
+	}
+	return nil
+}
+
+// soon tells pollers to come back shortly: Azure's SDK reads milliseconds, others seconds.
+func (q *request) soon() {
+	q.w.Header().Set("retry-after-ms", "50")
+	q.w.Header().Set("Retry-After", "1")
+}
