@@ -86,7 +86,7 @@ func standInServer(file string) error {
 				}
 				mu.Lock()
 				defer mu.Unlock()
-				names = append(names, map[string]any{"name": t.ConnectionState().PeerCertificates[0].Subject.CommonName, "connected": true})
+				names = append(names, map[string]any{"name": t.ConnectionState().PeerCertificates[0].Subject.CommonName, "connected": true, "generation": 1, "acked": 1})
 			}()
 		}
 	}()

@@ -43,8 +43,17 @@ func Status(ctx context.Context, name string) (*Report, error) {
 	defer client.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	if st.Connected, err = connected(ctx, client); err != nil {
+	hosts, err := hostsOf(ctx, client)
+	if err != nil {
 		st.Problem = err.Error()
+	}
+	for _, h := range hosts {
+		if h.Connected {
+			st.Connected = append(st.Connected, h.Name)
+		}
+		if h.Problem != "" {
+			st.Problem = h.Name + ": " + h.Problem
+		}
 	}
 	return st, nil
 }
@@ -58,8 +67,20 @@ func operator(socket string) *http.Client {
 	}}
 }
 
-// connected asks the server which hosts are connected.
-func connected(ctx context.Context, client *http.Client) ([]string, error) {
+// hostStatus is what the server says about a host.
+type hostStatus struct {
+	Name       string `json:"name"`
+	Connected  bool   `json:"connected"`
+	Generation uint64 `json:"generation"` // newest goal published
+	Acked      uint64 `json:"acked"`      // newest goal in force
+	Problem    string `json:"problem"`
+}
+
+// ready says whether the host is connected and has put a goal in force: by then its programs guard every device.
+func (h hostStatus) ready() bool { return h.Connected && h.Problem == "" && h.Acked > 0 }
+
+// hostsOf asks the server for its hosts.
+func hostsOf(ctx context.Context, client *http.Client) ([]hostStatus, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://ringfence/ringfence/v1/hosts", nil)
 	if err != nil {
 		return nil, err
@@ -77,37 +98,29 @@ func connected(ctx context.Context, client *http.Client) ([]string, error) {
 		return nil, fmt.Errorf("ask the server for its hosts: %s: %s", resp.Status, body)
 	}
 	var list struct {
-		Value []struct {
-			Name      string `json:"name"`
-			Connected bool   `json:"connected"`
-		} `json:"value"`
+		Value []hostStatus `json:"value"`
 	}
 	if err := json.Unmarshal(body, &list); err != nil {
 		return nil, fmt.Errorf("ask the server for its hosts: %w", err)
 	}
-	var names []string
-	for _, h := range list.Value {
-		if h.Connected {
-			names = append(names, h.Name)
-		}
-	}
-	return names, nil
+	return list.Value, nil
 }
 
-// disconnected returns the hosts that the server does not list as connected.
-func disconnected(ctx context.Context, client *http.Client, s *State) ([]string, error) {
-	names, err := connected(ctx, client)
+// waiting returns the lab's hosts that are not ready, each with what the server says about it.
+func waiting(ctx context.Context, client *http.Client, s *State) ([]hostStatus, error) {
+	known, err := hostsOf(ctx, client)
 	if err != nil {
 		return nil, err
 	}
-	have := map[string]bool{}
-	for _, n := range names {
-		have[n] = true
+	have := map[string]hostStatus{}
+	for _, h := range known {
+		have[h.Name] = h
 	}
-	var missing []string
+	var missing []hostStatus
 	for _, h := range s.Hosts {
-		if !have[h.Name] {
-			missing = append(missing, h.Name)
+		if st := have[h.Name]; !st.ready() {
+			st.Name = h.Name
+			missing = append(missing, st)
 		}
 	}
 	return missing, nil

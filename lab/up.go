@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -109,7 +108,7 @@ func build(ctx context.Context, c Config) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Progress("waiting until every host is connected")
+	c.Progress("waiting until every host is connected and guarded")
 	if err := ready(ctx, s, programs); err != nil {
 		return nil, err
 	}
@@ -156,7 +155,7 @@ func launchAll(c Config, s *State) ([]*program, error) {
 	return programs, nil
 }
 
-// ready polls the server until it lists every host as connected; a program that ends meanwhile is the failure.
+// ready polls the server until every host is connected and has its first goal in force; a program that ends meanwhile is the failure.
 func ready(ctx context.Context, s *State, programs []*program) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -165,7 +164,7 @@ func ready(ctx context.Context, s *State, programs []*program) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		missing, err := disconnected(ctx, client, s)
+		missing, err := waiting(ctx, client, s)
 		if err == nil && len(missing) == 0 {
 			return nil
 		}
@@ -184,11 +183,19 @@ func ready(ctx context.Context, s *State, programs []*program) error {
 	}
 }
 
-func notReady(ctx context.Context, s *State, missing []string, err error) error {
+// notReady names the first host that is not, why, and the end of its agent's log; or the server's when it does not answer.
+func notReady(ctx context.Context, s *State, missing []hostStatus, err error) error {
 	who := "server"
 	if err == nil {
-		who = missing[0]
-		err = fmt.Errorf("hosts %s are not connected", strings.Join(missing, ", "))
+		who = missing[0].Name
+		switch h := missing[0]; {
+		case h.Problem != "":
+			err = fmt.Errorf("host %s: %s", who, h.Problem)
+		case h.Connected:
+			err = fmt.Errorf("host %s is connected, but has no goal in force", who)
+		default:
+			err = fmt.Errorf("host %s is not connected", who)
+		}
 	}
 	for _, p := range s.Processes {
 		if p.Name == who {

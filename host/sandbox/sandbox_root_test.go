@@ -252,7 +252,20 @@ func TestRestart(t *testing.T) {
 func TestIndexReused(t *testing.T) {
 	w := newWorld(t)
 	old, now := port(1, "web", "10.0.0.4"), port(1, "app", "10.0.0.4")
+	foreign := func(p goal.Port) (yes bool) {
+		w.inside(func() (err error) {
+			yes, err = w.m.Foreign(p)
+			return err
+		})
+		return yes
+	}
+	if foreign(old) {
+		t.Error("a device that does not exist is another's")
+	}
 	first := w.ensure(old)
+	if foreign(old) || !foreign(now) {
+		t.Error("whose device it is is not recognised")
+	}
 	second := w.ensure(now)
 	if first == second {
 		t.Error("another NIC's device was taken over")
