@@ -3,13 +3,9 @@ package agent
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
-
-	"golang.org/x/sys/unix"
 
 	"ringfence/host/datapath"
 	"ringfence/host/kernel/netdev"
@@ -46,9 +42,6 @@ func Run(ctx context.Context, c Config) error {
 	}
 	mtu, err := underlayMTU(c.Underlay)
 	if err != nil {
-		return err
-	}
-	if err := mountBPF(c.BPFFS); err != nil {
 		return err
 	}
 	dp, err := datapath.Open(datapath.Options{Pin: c.BPFFS, Instance: c.Instance, Underlay: c.Underlay.Address, UnderlayMTU: mtu, Log: log})
@@ -121,31 +114,6 @@ func underlayMTU(u Underlay) (mtu int, err error) {
 		return fmt.Errorf("underlay device %s: it has not the address %s", u.Device, u.Address)
 	})
 	return mtu, err
-}
-
-// mountBPF makes the directory for pins, mounting a BPF file system where none is.
-func mountBPF(dir string) error {
-	const root = "/sys/fs/bpf"
-	at := filepath.Dir(dir)
-	if rel, err := filepath.Rel(root, dir); err == nil && filepath.IsLocal(rel) {
-		at = root
-	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(at, &st); err == nil && st.Type != unix.BPF_FS_MAGIC {
-		if err := unix.Mount("bpf", at, "bpf", 0, "mode=0700"); err != nil {
-			return fmt.Errorf("mount a BPF file system on %s: %w", at, err)
-		}
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("directory for pins: %w", err)
-	}
-	if err := unix.Statfs(dir, &st); err != nil {
-		return fmt.Errorf("directory for pins: %w", err)
-	}
-	if st.Type != unix.BPF_FS_MAGIC {
-		return errors.New("directory for pins " + dir + ": it is not on a BPF file system")
-	}
-	return nil
 }
 
 // fabric is the host's own devices: made once per process, when the first goal is there.

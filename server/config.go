@@ -1,0 +1,106 @@
+package server
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+
+	"go.yaml.in/yaml/v3"
+
+	"ringfence/compile"
+	"ringfence/intent/identity"
+	"ringfence/publish"
+)
+
+// Config is the server's configuration file.
+type Config struct {
+	DataDir     string                    `yaml:"data_dir"` // etcd
+	RunDir      string                    `yaml:"run_dir"`  // the operator's socket and etcd's own
+	Listen      string                    `yaml:"listen"`   // IP:PORT of the API over TLS
+	TLS         KeyPair                   `yaml:"tls"`      // the API's certificate
+	Publish     Publish                   `yaml:"publish"`  // where agents call
+	Tenants     []identity.Tenant         `yaml:"tenants"`
+	PrefixLists map[string][]netip.Prefix `yaml:"prefix_lists,omitempty"` // service tags of the operator: name → prefixes
+	Locations   []string                  `yaml:"locations,omitempty"`    // regions that are offered
+	Profile     string                    `yaml:"profile,omitempty"`      // contents of the tag Internet
+	Log         string                    `yaml:"log,omitempty"`          // debug, info, warn or error; empty: info
+}
+
+// KeyPair names the PEM files of a certificate and its key.
+type KeyPair struct {
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
+}
+
+// Publish is the listener for agents: mutual TLS on a link that tenants cannot reach.
+type Publish struct {
+	Listen        string `yaml:"listen"`          // IP:PORT
+	Netns         string `yaml:"netns,omitempty"` // network namespace that the address is in; empty: the server's own
+	publish.Files `yaml:",inline"`
+}
+
+// LoadConfig reads a file. Every fault in it is listed.
+func LoadConfig(path string) (Config, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("read server configuration: %w", err)
+	}
+	c, err := ParseConfig(b)
+	if err != nil {
+		return Config{}, fmt.Errorf("server configuration %s:\n%w", path, err)
+	}
+	return c, nil
+}
+
+// ParseConfig reads a configuration; fields it does not know are faults.
+func ParseConfig(b []byte) (Config, error) {
+	var c Config
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	d.KnownFields(true)
+	if err := d.Decode(&c); err != nil {
+		return Config{}, err
+	}
+	return c, c.check()
+}
+
+var tagName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9.]{0,79}$`)
+
+func (c *Config) check() error {
+	var faults []error
+	fault := func(bad bool, field string, value any, want string) {
+		if bad {
+			faults = append(faults, fmt.Errorf("%s %q: %s expected", field, fmt.Sprint(value), want))
+		}
+	}
+	for _, p := range [][2]string{{"data_dir", c.DataDir}, {"run_dir", c.RunDir}, {"tls.cert", c.TLS.Cert}, {"tls.key", c.TLS.Key},
+		{"publish.ca", c.Publish.CA}, {"publish.cert", c.Publish.Cert}, {"publish.key", c.Publish.Key}} {
+		fault(!filepath.IsAbs(p[1]), p[0], p[1], "an absolute path")
+	}
+	for _, l := range [][2]string{{"listen", c.Listen}, {"publish.listen", c.Publish.Listen}} {
+		_, err := netip.ParseAddrPort(l[1])
+		fault(err != nil, l[0], l[1], "IP:PORT")
+	}
+	if _, err := identity.New(c.Tenants); err != nil {
+		faults = append(faults, fmt.Errorf("tenants: %w", err))
+	}
+	for _, name := range slices.SortedFunc(maps.Keys(c.PrefixLists), cmp.Compare) {
+		fault(!tagName.MatchString(name), "prefix_lists", name, "a service tag's name, a letter and then letters, digits and dots,")
+		for i, p := range c.PrefixLists[name] {
+			fault(!p.IsValid() || p != p.Masked(), fmt.Sprintf("prefix_lists.%s[%d]", name, i), p, "a prefix without host bits")
+		}
+	}
+	fault(!slices.Contains(compile.Profiles(), c.Profile), "profile", c.Profile, fmt.Sprintf("one of %q", compile.Profiles()))
+	switch c.Log {
+	case "", "debug", "info", "warn", "error":
+	default:
+		fault(true, "log", c.Log, "debug, info, warn or error")
+	}
+	return errors.Join(faults...)
+}

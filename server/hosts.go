@@ -1,0 +1,103 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"ringfence/intent/store"
+	"ringfence/publish"
+)
+
+const (
+	sightEvery = 10 * time.Second
+	forgotten  = 30 * time.Second // a host that another server has not seen for so long is not waited for
+	storeTime  = 5 * time.Second
+)
+
+// hello records a host before it gets its goal. A tunnel endpoint belongs to one host.
+func (v *Server) hello(h publish.Hello) error {
+	if !h.Underlay.IsValid() {
+		return fmt.Errorf("host %s: an underlay address expected", h.Host)
+	}
+	for _, other := range v.store.Snapshot().Hosts() {
+		if other.Name != h.Host && other.Underlay == h.Underlay {
+			return fmt.Errorf("underlay address %s is host %s's", h.Underlay, other.Name)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), storeTime)
+	defer cancel()
+	return v.store.PutHost(ctx, store.Host{Name: h.Host, Underlay: h.Underlay, Capacity: h.Capacity, Version: h.Version,
+		Seen: time.Now(), Connected: true})
+}
+
+// keepHosts records from time to time which hosts are connected here, and at once when one comes or goes.
+func (v *Server) keepHosts(ctx context.Context) {
+	connected := map[string]bool{}
+	tick := time.NewTicker(sightEvery)
+	defer tick.Stop()
+	for {
+		changed := v.publisher.Changed()
+		for _, s := range v.publisher.Hosts() {
+			if s.Connected != connected[s.Name] {
+				connected[s.Name] = s.Connected
+				v.sight(ctx, s)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-tick.C:
+			for _, s := range v.publisher.Hosts() {
+				if s.Connected {
+					v.sight(ctx, s)
+				}
+			}
+		}
+	}
+}
+
+// sight stores that a host is connected here, or no longer.
+func (v *Server) sight(ctx context.Context, s publish.Status) {
+	for _, h := range v.store.Snapshot().Hosts() {
+		if h.Name != s.Name {
+			continue
+		}
+		h.Seen, h.Connected, h.Version = time.Now(), s.Connected, s.Version
+		if err := v.store.PutHost(ctx, h); err != nil && ctx.Err() == nil {
+			v.log.Warn("record host", "host", s.Name, "error", err)
+		}
+	}
+}
+
+// noteAck keeps an acknowledgement until keepAcks has stored it; of several only the newest counts.
+func (v *Server) noteAck(host string, generation uint64, problem string) {
+	v.mu.Lock()
+	v.acks[host] = ackNote{generation, problem}
+	v.mu.Unlock()
+	select {
+	case v.kick <- struct{}{}:
+	default:
+	}
+}
+
+// keepAcks makes acknowledgements visible to every server.
+func (v *Server) keepAcks(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-v.kick:
+		}
+		v.mu.Lock()
+		notes := v.acks
+		v.acks = map[string]ackNote{}
+		v.mu.Unlock()
+		for host, a := range notes {
+			if err := v.store.PutAck(ctx, host, a.generation, a.problem); err != nil && ctx.Err() == nil {
+				v.log.Warn("record acknowledgement", "host", host, "error", err)
+			}
+		}
+	}
+}

@@ -1,0 +1,191 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"ringfence/host/kernel/netns"
+	"ringfence/intent/arm"
+	"ringfence/intent/identity"
+	"ringfence/intent/store"
+)
+
+// grace is how long requests may take to end when the server is told to.
+const grace = 5 * time.Second
+
+// Run is the life of a server process: it ends with ctx.
+func Run(ctx context.Context, c Config) error {
+	log := logger(c.Log)
+	directory, err := identity.New(c.Tenants)
+	if err != nil {
+		return fmt.Errorf("tenants: %w", err)
+	}
+	s, err := store.Open(ctx, store.Options{DataDir: c.DataDir, RunDir: c.RunDir, Log: log, PrefixLists: c.PrefixLists})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	v := New(s, c.Profile, log)
+	l, err := c.listen()
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	api := arm.New(arm.Deps{Snapshot: func() arm.Snapshot { return s.Snapshot() }, Admit: v, Identity: directory, Log: log, Locations: c.Locations})
+	handler := route(v.Operator(), api, directory)
+	log.Info("server started", "api", l.api.Addr().String(), "socket", l.operator.Addr().String(), "agents", l.agents.Addr().String(),
+		"revision", s.Snapshot().Revision(), "documents", s.Snapshot().Len())
+	err = v.serve(ctx, l, handler)
+	log.Info("server ends")
+	return err
+}
+
+func logger(level string) *slog.Logger {
+	var l slog.Level
+	if level != "" {
+		l.UnmarshalText([]byte(level)) // checked with the configuration
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l}))
+}
+
+// listeners are the three ends that a server shows: tenants, the operator, agents.
+type listeners struct {
+	api, operator, agents net.Listener
+	tls                   *tls.Config // of agents
+}
+
+func (l *listeners) close() {
+	for _, one := range []net.Listener{l.api, l.operator, l.agents} {
+		if one != nil {
+			one.Close()
+		}
+	}
+}
+
+func (c *Config) listen() (_ *listeners, err error) {
+	l := &listeners{}
+	defer func() {
+		if err != nil {
+			l.close()
+		}
+	}()
+	cert, err := tls.LoadX509KeyPair(c.TLS.Cert, c.TLS.Key)
+	if err != nil {
+		return nil, fmt.Errorf("the API's certificate: %w", err)
+	}
+	plain, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen for the API: %w", err)
+	}
+	l.api = tls.NewListener(plain, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert},
+		NextProtos: []string{"http/1.1"}})
+	if l.operator, err = listenOperator(filepath.Join(c.RunDir, "api.sock")); err != nil {
+		return nil, fmt.Errorf("listen for the operator: %w", err)
+	}
+	if l.tls, err = c.Publish.ServerTLS(); err != nil {
+		return nil, fmt.Errorf("agents' listener: %w", err)
+	}
+	err = netns.Do(c.Publish.Netns, func() (err error) {
+		l.agents, err = net.Listen("tcp", c.Publish.Listen)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listen for agents: %w", err)
+	}
+	return l, nil
+}
+
+// listenOperator makes the socket whose file mode is the operator's authentication. It is born in a directory that nobody else
+// enters and gets its name when the mode is right.
+func listenOperator(path string) (net.Listener, error) {
+	if c, err := net.Dial("unix", path); err == nil {
+		c.Close()
+		return nil, fmt.Errorf("%s: another server is listening", path)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	nest, err := os.MkdirTemp(filepath.Dir(path), ".api-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(nest)
+	born := filepath.Join(nest, "s")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: born, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	l.SetUnlinkOnClose(false)
+	if err := errors.Join(os.Chmod(born, 0o600), os.Rename(born, path)); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// serve runs everything until ctx ends or a listener fails; requests under way may finish.
+func (v *Server) serve(ctx context.Context, l *listeners, handler http.Handler) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var work sync.WaitGroup
+	run := func(what string, f func() error) {
+		work.Go(func() {
+			if err := f(); err != nil && !errors.Is(err, http.ErrServerClosed) {
+				cancel(fmt.Errorf("%s: %w", what, err))
+			}
+		})
+	}
+	api, operator := v.http(handler), v.http(handler)
+	operator.ConnContext = func(ctx context.Context, _ net.Conn) context.Context { return identity.AsOperator(ctx) }
+	loops, stop := context.WithCancel(context.Background())
+	defer stop()
+	work.Go(func() { v.Run(loops) })
+	run("agents' listener", func() error { return v.publisher.Serve(loops, l.agents, l.tls) })
+	run("API", func() error { return api.Serve(l.api) })
+	run("operator's socket", func() error { return operator.Serve(l.operator) })
+	<-ctx.Done()
+	cause := context.Cause(ctx)
+	quiet, end := context.WithTimeout(context.Background(), grace)
+	defer end()
+	for _, s := range []*http.Server{api, operator} {
+		if err := s.Shutdown(quiet); err != nil {
+			s.Close()
+		}
+	}
+	stop()
+	work.Wait()
+	if errors.Is(cause, context.Canceled) {
+		return nil
+	}
+	return cause
+}
+
+func (v *Server) http(h http.Handler) *http.Server {
+	return &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(v.log.Handler(), slog.LevelDebug)}
+}
+
+// route sends the operator's routes to the operator's handler and everything else to ARM. Nobody but the operator learns that
+// they exist.
+func route(operator, arm http.Handler, directory *identity.Directory) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/ringfence/") {
+			if p, err := directory.Authenticate(r); err == nil && p.Operator {
+				operator.ServeHTTP(w, r)
+				return
+			}
+		}
+		arm.ServeHTTP(w, r)
+	})
+}

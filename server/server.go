@@ -1,0 +1,139 @@
+// Package server is one process of the control plane: it wires store, compiler, publisher and API together.
+//
+// In: the configuration file, requests of the API, hosts' hellos and acknowledgements. Out: admitted writes in the store, the newest
+// goals at the hosts, answers that say Succeeded only when every connected host that a write concerns enforces it. The process owns
+// the store, the publisher and the listeners; another process on the same etcd may do the same at the same time.
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"ringfence/compile"
+	"ringfence/goal"
+	"ringfence/intent/alloc"
+	"ringfence/intent/store"
+	"ringfence/publish"
+)
+
+// Server is the control plane without its listeners.
+type Server struct {
+	store     *store.Store
+	publisher *publish.Publisher
+	alloc     alloc.Allocator
+	profile   string
+	log       *slog.Logger
+
+	admission sync.Mutex // one write is decided at a time here; races with other servers are decided by etcd
+	memo      *compile.Memo
+
+	mu    sync.Mutex
+	goals map[string]*goal.Host // of the newest compiled revision
+	acks  map[string]ackNote    // still to be stored
+	kick  chan struct{}
+}
+
+type ackNote struct {
+	generation uint64
+	problem    string
+}
+
+// New returns a server on an open store. Run makes it work.
+func New(s *store.Store, profile string, log *slog.Logger) *Server {
+	v := &Server{store: s, profile: profile, log: log, memo: compile.NewMemo(), acks: map[string]ackNote{}, kick: make(chan struct{}, 1)}
+	v.publisher = publish.New(publish.Options{Log: log, OnHello: v.hello, OnAck: v.noteAck})
+	return v
+}
+
+// Run compiles and publishes every newest snapshot and keeps the stored facts about hosts current, until ctx ends.
+func (v *Server) Run(ctx context.Context) {
+	var work sync.WaitGroup
+	defer work.Wait()
+	work.Go(func() { v.keepAcks(ctx) })
+	work.Go(func() { v.keepHosts(ctx) })
+	for snap := range v.store.Watch(ctx) {
+		if err := v.publish(snap); err != nil {
+			v.log.Error("publish goals", "revision", snap.Revision(), "error", err)
+		}
+	}
+}
+
+// publish compiles one snapshot and gives the goals to the hosts.
+func (v *Server) publish(snap *store.Snapshot) error {
+	began := time.Now()
+	for _, f := range snap.Faults() {
+		v.log.Warn("stored document is left out", "error", f)
+	}
+	goals, problems := v.compile(snap)
+	for _, p := range problems {
+		v.log.Warn("enforced otherwise than asked", "id", p.ID, "field", p.Field, "value", p.Value, "effect", p.Effect)
+	}
+	v.mu.Lock()
+	v.goals = goals
+	v.mu.Unlock()
+	if err := v.publisher.Publish(snap.Revision(), goals); err != nil {
+		return err
+	}
+	v.log.Debug("published", "revision", snap.Revision(), "hosts", len(goals), "took", time.Since(began))
+	return nil
+}
+
+// compile is the pure step: the same snapshot always gives the same goals.
+func (v *Server) compile(snap *store.Snapshot) (map[string]*goal.Host, []compile.Problem) {
+	facts := compile.Facts{PrefixLists: snap.PrefixLists(), Profile: v.profile}
+	for _, h := range snap.Hosts() {
+		facts.Hosts = append(facts.Hosts, compile.HostFact{Name: h.Name, Underlay: h.Underlay})
+	}
+	return compile.Compile(snap.View(), facts, v.memo), compile.Problems(snap.View(), facts, v.memo)
+}
+
+// Goal is the newest goal of a host.
+func (v *Server) Goal(host string) (*goal.Host, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	g, ok := v.goals[host]
+	return g, ok
+}
+
+// Enforced waits until every connected host that revision concerns has acknowledged it. A host that cannot enforce it gives an error
+// that says why.
+func (v *Server) Enforced(ctx context.Context, revision uint64) error {
+	need, err := v.publisher.Concerned(ctx, revision)
+	if err != nil {
+		return fmt.Errorf("wait for revision %d: %w", revision, err)
+	}
+	if err := v.publisher.Wait(ctx, need); err != nil {
+		return err
+	}
+	for {
+		others := v.elsewhere(need)
+		if len(others) == 0 {
+			return nil
+		}
+		within, cancel := context.WithTimeout(ctx, time.Second)
+		err := v.store.WaitAcks(within, others)
+		cancel()
+		if err == nil || within.Err() == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// elsewhere are the hosts of need that speak to another server now.
+func (v *Server) elsewhere(need map[string]uint64) map[string]uint64 {
+	here := map[string]bool{}
+	for _, h := range v.publisher.Hosts() {
+		here[h.Name] = h.Connected
+	}
+	out := map[string]uint64{}
+	for _, h := range v.store.Snapshot().Hosts() {
+		revision, concerned := need[h.Name]
+		if concerned && !here[h.Name] && h.Connected && time.Since(h.Seen) < forgotten {
+			out[h.Name] = revision
+		}
+	}
+	return out
+}
