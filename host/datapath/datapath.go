@@ -6,75 +6,206 @@
 package datapath
 
 import (
-	"context"
+	_ "embed"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
 
-	"ringfence/goal"
-	"ringfence/observe"
+	"github.com/cilium/ebpf"
+
+	"ringfence/host/kernel/bpf"
 )
+
+//go:generate ./bpf/build.sh
+//go:embed bpf/datapath.o
+var object []byte
 
 // Options says where the data plane lives and how large it may get. Zero numbers mean the defaults.
 type Options struct {
 	Pin         string       // directory on a BPF file system, owned by this host alone
 	Instance    string       // lab or installation name
-	Underlay    netip.Addr   // this host's tunnel endpoint
+	Underlay    netip.Addr   // this host's tunnel endpoint, IPv4
 	UnderlayMTU int          // 0: 1600
 	Log         *slog.Logger // nil: discarded
 	Flows       int          // entries of the IPv4 flow table (the IPv6 table has a quarter): default 262,144
 	Ports       int          // ports: default 1,024
 	Groups      int          // rule groups bound to virtual networks: default 1,024
+
+	testing bool // programs report verdicts to test runs
+}
+
+func (o *Options) complete() error {
+	if !o.Underlay.Is4() {
+		return fmt.Errorf("underlay %v: an IPv4 address is needed", o.Underlay)
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	for _, n := range []struct {
+		at  *int
+		def int
+	}{{&o.UnderlayMTU, 1600}, {&o.Flows, 1 << 18}, {&o.Ports, 1024}, {&o.Groups, 1024}} {
+		if *n.at == 0 {
+			*n.at = n.def
+		}
+	}
+	if o.Ports > 1<<16-1 {
+		return fmt.Errorf("ports %d: at most 65,535", o.Ports)
+	}
+	return nil
 }
 
 // Datapath is the handle of one host's data plane.
-type Datapath struct{}
+type Datapath struct {
+	opts Options
+	coll *ebpf.Collection
+	stop chan struct{}
+	done sync.WaitGroup
 
-var errNotOpen = errors.New("datapath: not open")
+	mu     sync.Mutex // Apply and the Attach calls
+	kernel state      // what is programmed
 
-// Probe says in one sentence what the running kernel lacks, or nil.
-func Probe() error { return errNotOpen }
-
-// Open loads the programs or takes over the pinned ones.
-func Open(o Options) (*Datapath, error) { return nil, errNotOpen }
-
-// AttachPort puts the programs on the host side of a port's device.
-func (d *Datapath) AttachPort(ifindex int, index uint32) error { return errNotOpen }
-
-// DetachPort removes them.
-func (d *Datapath) DetachPort(index uint32) error { return errNotOpen }
-
-// AttachOverlay puts the programs on the collect-metadata VXLAN device.
-func (d *Datapath) AttachOverlay(ifindex int) error { return errNotOpen }
-
-// AttachUplink closes the uplink device.
-func (d *Datapath) AttachUplink(ifindex int) error { return errNotOpen }
-
-// AttachService puts the programs on the host side of the service device.
-func (d *Datapath) AttachService(ifindex int) error { return errNotOpen }
-
-// Apply makes the kernel enforce h and returns when it does.
-func (d *Datapath) Apply(ctx context.Context, h *goal.Host, devices func(port uint32) (ifindex int, ok bool)) error {
-	return errNotOpen
+	collecting sync.Mutex // the collector's key maps
+	names      ruleNames
 }
 
-// Drops reports every drop counter that is not zero.
-func (d *Datapath) Drops() ([]observe.Drop, error) { return nil, errNotOpen }
+// Probe says in one sentence what the running kernel lacks, or nil.
+func Probe() error { return bpf.Probe() }
 
-// Traffic reports what every port's packets became.
-func (d *Datapath) Traffic() ([]observe.Traffic, error) { return nil, errNotOpen }
+// Open loads the programs and makes the maps, or takes over the pinned ones with everything that is in them. Links that are
+// pinned get the new programs at once.
+func Open(o Options) (*Datapath, error) {
+	if err := o.complete(); err != nil {
+		return nil, fmt.Errorf("datapath: %w", err)
+	}
+	if err := bpf.Probe(); err != nil {
+		return nil, fmt.Errorf("datapath: %w", err)
+	}
+	for _, dir := range []string{o.maps(), o.links()} {
+		if err := bpf.EnsureFS(dir); err != nil {
+			return nil, fmt.Errorf("datapath: %w", err)
+		}
+	}
+	coll, err := load(o)
+	if err != nil {
+		return nil, fmt.Errorf("datapath: %w", err)
+	}
+	d := &Datapath{opts: o, coll: coll, stop: make(chan struct{})}
+	if err := d.start(); err != nil {
+		coll.Close()
+		return nil, fmt.Errorf("datapath: %w", err)
+	}
+	d.done.Go(d.collectForever)
+	return d, nil
+}
 
-// Events calls fn for dropped packets until ctx ends.
-func (d *Datapath) Events(ctx context.Context, fn func(observe.Event)) error { return errNotOpen }
+func (d *Datapath) start() error {
+	if err := d.configure(func(c *hostConfig) {
+		c.Underlay = d.opts.Underlay.As4()
+		c.Frame = uint32(d.opts.UnderlayMTU - encapsulation)
+	}); err != nil {
+		return err
+	}
+	if err := d.kernel.read(d.coll); err != nil {
+		return err
+	}
+	return d.relink()
+}
 
-// Flows lists the flow table.
-func (d *Datapath) Flows() ([]observe.Flow, error) { return nil, errNotOpen }
+// encapsulation is what VXLAN over IPv4 adds to an inner packet: Ethernet, VXLAN, UDP and IP headers.
+const encapsulation = 14 + 8 + 8 + 20
+
+func (o *Options) maps() string  { return filepath.Join(o.Pin, "maps-"+layout) }
+func (o *Options) links() string { return filepath.Join(o.Pin, "links") }
+
+// Maps that belong to one set of programs; all others are the state that outlives it.
+var ownMaps = []string{"scratch", "limits", "gc_keys4", "gc_keys6"}
+
+func load(o Options) (*ebpf.Collection, error) {
+	spec, err := bpf.Spec(object)
+	if err != nil {
+		return nil, err
+	}
+	sizes := map[string]int{
+		"device_ports": o.Ports * 2, "index_ports": o.Ports, "port_words": o.Ports, "port_records": o.Ports * 2, "port_flows": o.Ports,
+		"counters": o.Ports * counters, "vnet_slots": o.Ports, "vnet_words": o.Ports, "group_words": o.Groups, "group_slots": o.Groups,
+		"flows4": o.Flows, "flows6": max(o.Flows/4, 1),
+	}
+	for _, c := range groupClasses {
+		sizes[c.name] = 2 * o.Groups // the old and the new blob of every group
+	}
+	for _, c := range tableClasses {
+		sizes[c.name] = 2 * o.Ports
+	}
+	for name, m := range spec.Maps {
+		if n, ok := sizes[name]; ok {
+			m.MaxEntries = uint32(n)
+		}
+		if !slices.Contains(ownMaps, name) && name[0] != '.' {
+			m.Pinning = ebpf.PinByName
+		}
+	}
+	if o.testing {
+		if err := spec.Variables["testing"].Set(uint32(1)); err != nil {
+			return nil, fmt.Errorf("test mode: %w", err)
+		}
+	}
+	return bpf.Load(spec, o.maps())
+}
+
+// configure changes the host's record.
+func (d *Datapath) configure(change func(*hostConfig)) error {
+	var c hostConfig
+	m := d.coll.Maps["host_config"]
+	if err := m.Lookup(uint32(0), &c); err != nil {
+		return fmt.Errorf("read host configuration: %w", err)
+	}
+	change(&c)
+	if err := m.Put(uint32(0), c); err != nil {
+		return fmt.Errorf("write host configuration: %w", err)
+	}
+	return nil
+}
 
 // Generation is that of the last goal that is enforced, also after a restart.
-func (d *Datapath) Generation() uint64 { return 0 }
+func (d *Datapath) Generation() uint64 {
+	var m meta
+	if err := d.coll.Maps["host_meta"].Lookup(uint32(0), &m); err != nil {
+		return 0
+	}
+	return m.Generation
+}
 
 // Close releases the process's handles; everything pinned stays in force.
-func (d *Datapath) Close() error { return nil }
+func (d *Datapath) Close() error {
+	close(d.stop)
+	d.done.Wait()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.coll.Close()
+	return nil
+}
 
 // Remove takes the data plane off the host: links, programs, maps and pins.
-func Remove(pin string) error { return errNotOpen }
+func Remove(pin string) error {
+	links := filepath.Join(pin, "links")
+	entries, err := os.ReadDir(links)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("datapath: remove: %w", err)
+	}
+	for _, e := range entries {
+		if err := bpf.Detach(filepath.Join(links, e.Name())); err != nil {
+			return fmt.Errorf("datapath: remove: %w", err)
+		}
+	}
+	if err := os.RemoveAll(pin); err != nil {
+		return fmt.Errorf("datapath: remove: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,119 @@
+package datapath
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"ringfence/host/kernel/bpf"
+)
+
+// Every device has two links: the program of its place, and behind it one that drops and counts whatever comes that far.
+// The second is put on first and taken off last.
+const closedSuffix = "-closed"
+
+func (d *Datapath) attach(program, name string, ifindex int) error {
+	pin := filepath.Join(d.opts.links(), name)
+	if err := bpf.Attach(d.coll.Programs["closed"], ifindex, bpf.Last, pin+closedSuffix); err != nil {
+		return fmt.Errorf("datapath: %s: %w", name, err)
+	}
+	if err := bpf.Attach(d.coll.Programs[program], ifindex, bpf.First, pin); err != nil {
+		return fmt.Errorf("datapath: %s: %w", name, err)
+	}
+	return nil
+}
+
+func (d *Datapath) detach(name string) error {
+	pin := filepath.Join(d.opts.links(), name)
+	return errors.Join(bpf.Detach(pin), bpf.Detach(pin+closedSuffix))
+}
+
+func portLink(index uint32) string { return "port-" + strconv.FormatUint(uint64(index), 10) }
+
+// AttachPort puts the programs on the host side of a port's device. The port stays down until Apply has put its whole policy
+// into force.
+func (d *Datapath) AttachPort(ifindex int, index uint32) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.attach("port_out", portLink(index), ifindex)
+}
+
+// DetachPort removes them and takes the port down.
+func (d *Datapath) DetachPort(index uint32) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.takeDown(index); err != nil {
+		return fmt.Errorf("datapath: port %d: %w", index, err)
+	}
+	return d.detach(portLink(index))
+}
+
+// AttachOverlay puts the programs on the collect-metadata VXLAN device.
+func (d *Datapath) AttachOverlay(ifindex int) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.attach("overlay_in", "overlay", ifindex); err != nil {
+		return err
+	}
+	return d.configure(func(c *hostConfig) { c.Overlay = uint32(ifindex) })
+}
+
+// AttachUplink closes the uplink device.
+func (d *Datapath) AttachUplink(ifindex int) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	pin := filepath.Join(d.opts.links(), "uplink")
+	if err := bpf.Attach(d.coll.Programs["uplink_in"], ifindex, bpf.First, pin); err != nil {
+		return fmt.Errorf("datapath: uplink: %w", err)
+	}
+	return nil
+}
+
+// AttachService puts the programs on the host side of the service device.
+func (d *Datapath) AttachService(ifindex int) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.attach("service_in", "service", ifindex); err != nil {
+		return err
+	}
+	return d.configure(func(c *hostConfig) { c.Service = uint32(ifindex) })
+}
+
+// relink gives this process's programs to the links that an earlier one pinned, and drops links whose device is gone.
+func (d *Datapath) relink() error {
+	entries, err := os.ReadDir(d.opts.links())
+	if err != nil {
+		return fmt.Errorf("pinned links: %w", err)
+	}
+	for _, e := range entries {
+		pin := filepath.Join(d.opts.links(), e.Name())
+		ifindex := bpf.Device(pin)
+		if ifindex == 0 {
+			if err := bpf.Detach(pin); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := bpf.Attach(d.coll.Programs[programOf(e.Name())], ifindex, bpf.First, pin); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func programOf(link string) string {
+	switch {
+	case strings.HasSuffix(link, closedSuffix):
+		return "closed"
+	case link == "overlay":
+		return "overlay_in"
+	case link == "service":
+		return "service_in"
+	case link == "uplink":
+		return "uplink_in"
+	}
+	return "port_out"
+}

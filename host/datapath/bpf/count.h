@@ -1,0 +1,104 @@
+// Counting: every packet ends in exactly one counter of the port at which it ended. Packets that the kernel carries as one are
+// counted as what they are on the wire.
+#pragma once
+#include "packet.h"
+
+enum outcome { SENT = 48, DELIVERED, LOCAL, ENCAP, SERVICE, ANSWERED, SERVED };
+
+INLINE u32 packets(struct __sk_buff *skb)
+{
+	u32 n = skb->gso_segs;
+	return n ? n : 1;
+}
+
+INLINE void count(struct __sk_buff *skb, u32 slot, u32 dir, u32 what)
+{
+	u32 i = slot * COUNTERS + dir * 64 + what;
+	u64 *n = bpf_map_lookup_elem(&counters, &i);
+	if (n)
+		*n += packets(skb);
+}
+
+INLINE void count_rule(struct __sk_buff *skb, const struct pkt *p, u32 reason)
+{
+	struct rule_key k = {.rule = p->rule, .port = p->index, .dir = p->dir | reason << 1};
+	u64 *n = bpf_map_lookup_elem(&rule_drops, &k), one = packets(skb);
+	if (n)
+		*n += one;
+	else
+		bpf_map_update_elem(&rule_drops, &k, &one, ANY);
+}
+
+#define EVENTS_PER_SECOND 200 // of one reason on one CPU
+
+INLINE int may_tell(u32 reason, u64 now)
+{
+	u64 *l = bpf_map_lookup_elem(&limits, &reason);
+	if (!l)
+		return 0;
+	if (now - l[0] > 1000000000ULL) {
+		l[0] = now;
+		l[1] = 0;
+	}
+	return l[1]++ < EVENTS_PER_SECOND;
+}
+
+INLINE void tell(struct __sk_buff *skb, const struct pkt *p, u32 reason)
+{
+	u64 now = bpf_ktime_get_coarse_ns();
+	if (!may_tell(reason, now))
+		return;
+	struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e)
+		return;
+	zero(e, sizeof(*e));
+	e->time = now;
+	e->rule = p->rule;
+	e->port = p->index;
+	e->len = skb->len;
+	e->src = p->src;
+	e->dst = p->dst;
+	e->reason = reason;
+	e->ether = p->ether;
+	e->sport = p->sport;
+	e->dport = p->dport;
+	e->dir = p->dir;
+	e->family = p->family;
+	e->proto = p->proto;
+	e->tcp_flags = p->tcp_flags;
+	u8 *data = (u8 *)(u64)skb->data, *end = (u8 *)(u64)skb->data_end;
+	if (data + 14 <= end) {
+		copy(e->dmac, data, 6);
+		copy(e->smac, data + 6, 6);
+	}
+	bpf_ringbuf_submit(e, 0);
+}
+
+// Test runs read the verdict from the context that comes back: cb holds action and reason and direction, port, host, rule.
+enum action { ACT_DROP = 1, ACT_DELIVER, ACT_ENCAP, ACT_SERVICE, ACT_ANSWER };
+
+INLINE void note(struct __sk_buff *skb, const struct pkt *p, u32 action, u32 reason, u32 host)
+{
+	if (!testing)
+		return;
+	skb->cb[0] = action | reason << 8 | (u32)p->dir << 24;
+	skb->cb[1] = p->index;
+	skb->cb[2] = host;
+	skb->cb[3] = p->rule;
+	skb->cb[4] = p->rule >> 32;
+	skb->mark = p->vni;
+}
+
+// The end of every packet that is not wanted.
+GLOBAL int drop(struct __sk_buff *skb, struct pkt *p, u32 reason)
+{
+	if (!p)
+		return TC_DROP;
+	reason &= 63;
+	count(skb, p->slot, p->dir & 1, reason);
+	if (p->rule)
+		count_rule(skb, p, reason);
+	tell(skb, p, reason);
+	note(skb, p, ACT_DROP, reason, 0);
+	return TC_DROP;
+}

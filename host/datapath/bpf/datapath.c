@@ -1,0 +1,294 @@
+// The programs: one per place where frames enter the host. Each walks the layers and ends every frame with one verdict and
+// one counter; none lets a frame into the host's own stack, but ARP on the uplink.
+#include "overlay.h"
+#include "gc.h"
+
+char _license[] SEC("license") = "Dual MIT/GPL";
+
+// A receiver that had the flow when its word was what it is now still has it: both halves are touched and die together. Then
+// there is nothing to ask there.
+INLINE int both_know(const struct flow *f, struct pkt *p, u32 slot)
+{
+	if (p->tcp_flags & (SYN | FIN | RST))
+		return 0;
+	u64 *at = bpf_map_lookup_elem(&port_words, &slot);
+	if (!at)
+		return 0;
+	u64 word = *(volatile u64 *)at;
+	u32 record = slot * 2 + PORT_HALF(word);
+	struct port *to = bpf_map_lookup_elem(&port_records, &record);
+	if (!to || !word || f->peer_word != word)
+		return 0;
+	p->dir = IN;
+	p->slot = slot;
+	p->index = to->index;
+	p->ifindex = to->ifindex;
+	p->peer_word = word;
+	copy(p->mac, to->mac, 6);
+	return 1;
+}
+
+// The packet at hand, one per CPU: programs on packets run with softirqs off and are not interrupted by each other. Every
+// program set has its own map.
+MAP(scratch, MAP_PERCPU_ARRAY, u32, struct pkt, 1);
+
+INLINE struct pkt *fresh_packet(u32 dir)
+{
+	u32 none = 0;
+	struct pkt *p = bpf_map_lookup_elem(&scratch, &none);
+	if (p) {
+		zero(p, sizeof(*p));
+		p->dir = dir;
+	}
+	return p;
+}
+
+// The sender's flow and route, then the receiver's layers when it is on this host.
+INLINE int forward(struct __sk_buff *skb, struct pkt *p, struct port *port, u64 word, u32 epoch)
+{
+	u32 slot = p->slot, index = p->index;
+	struct flow *f = current_flow(p, port, word, OUT);
+	int r, moved = 1;
+	u64 dest = 0;
+
+	if (f) {
+		moved = touch(f, p, OUT, port->idle);
+		if (f->fwd_epoch == epoch)
+			dest = *(volatile u64 *)&f->dest;
+	} else if ((r = judge_new(p, port, OUT)))
+		return drop(skb, p, r);
+
+	if (!dest) {
+		if (!p->located && (r = locate(p)))
+			return drop(skb, p, r);
+		if (!(p->to.flags & AT_PREFIX))
+			return drop(skb, p, ROUTE_NONE);
+		if (!(p->to.flags & AT_ENDPOINT))
+			return drop(skb, p, ROUTE_NO_ENDPOINT);
+		dest = p->to.flags & AT_LOCAL ? p->to.slot : (u64)p->to.host << 32;
+		if (f && dest) {
+			f->peer_word = 0;
+			f->dest = dest;
+			f->fwd_epoch = p->fwd_epoch;
+		}
+	}
+	u32 host = dest >> 32, peer = dest;
+	if (host) {
+		if (!f && (r = open_flow(p, word, OUT, port->quota, port->idle)))
+			return drop(skb, p, r);
+		return encapsulate(skb, p, host);
+	}
+
+	if (!(f && !moved && both_know(f, p, peer)) && (r = receive(p, peer)))
+		return drop(skb, p, r);
+	if (f) {
+		if (f->peer_word != p->peer_word)
+			f->peer_word = p->peer_word;
+	} else {
+		u32 made = p->made;
+		if ((r = open_flow(p, word, OUT, port->quota, port->idle))) {
+			if (made && (f = find_flow(p, PORT_KEY(p->peer_word), IN)))
+				kill(f);
+			p->slot = slot;
+			p->index = index;
+			p->dir = OUT;
+			return drop(skb, p, r);
+		}
+	}
+	count(skb, slot, OUT, LOCAL);
+	count(skb, p->slot, IN, DELIVERED);
+	note(skb, p, ACT_DELIVER, 0, 0);
+	return deliver(skb, p, p->ifindex, p->mac);
+}
+
+INLINE int source_mac_is(struct __sk_buff *skb, const struct port *port)
+{
+	u8 *data = (u8 *)(u64)skb->data;
+	return data + 14 <= (u8 *)(u64)skb->data_end && same_mac(data + 6, port->mac);
+}
+
+INLINE int answered(struct __sk_buff *skb, struct pkt *p, struct port *port)
+{
+	count(skb, p->slot, OUT, ANSWERED);
+	note(skb, p, ACT_ANSWER, 0, 0);
+	if (skb->pkt_type != PACKET_HOST)
+		bpf_skb_change_type(skb, PACKET_HOST);
+	return bpf_redirect_peer(port->ifindex, 0);
+}
+
+// Frames that a VM sends: its own layers down, a local receiver's layers up.
+SEC("tcx/ingress")
+int port_out(struct __sk_buff *skb)
+{
+	struct pkt *p = fresh_packet(OUT);
+	u32 ifindex = skb->ifindex;
+	int r;
+
+	if (!p)
+		return TC_DROP;
+	u32 *slot = bpf_map_lookup_elem(&device_ports, &ifindex);
+	if (!slot)
+		return drop(skb, p, PORT_UNKNOWN);
+	p->slot = *slot;
+	count(skb, p->slot, OUT, SENT);
+	u64 *at = bpf_map_lookup_elem(&port_words, slot);
+	if (!at)
+		return drop(skb, p, PORT_UNKNOWN);
+	u64 word = *(volatile u64 *)at;
+	u32 record = p->slot * 2 + PORT_HALF(word);
+	struct port *port = bpf_map_lookup_elem(&port_records, &record);
+	if (!port)
+		return drop(skb, p, PORT_UNKNOWN);
+	p->index = port->index;
+	if (!PORT_UP(word))
+		return drop(skb, p, PORT_DOWN);
+	p->vni = port->vni;
+	p->vnet = port->vnet;
+	read_packet(skb, p);
+	if (is_vlan(skb, p))
+		return drop(skb, p, GUARD_VLAN);
+	if (!source_mac_is(skb, port))
+		return drop(skb, p, GUARD_MAC);
+	if (p->ether == ETH_ARP) {
+		if ((r = answer_arp(skb, p, port, PORT_KEY(word))))
+			return drop(skb, p, r);
+		return answered(skb, p, port);
+	}
+	r = guard(p, port, PORT_KEY(word));
+	if (r == TO_SERVICE)
+		return to_service(skb, p);
+	if (r == ANSWER_ND) {
+		if ((r = answer_nd(skb, p, port)))
+			return drop(skb, p, r);
+		return answered(skb, p, port);
+	}
+	if (r)
+		return drop(skb, p, r);
+	u32 platform = platform_of(p);
+	if (platform) {
+		if (platform != PLATFORM_OTHER && (r = locate(p)))
+			return drop(skb, p, r);
+		if (platform != PLATFORM_OTHER && (r = acl(p, port, OUT, platform)))
+			return drop(skb, p, r);
+		return drop(skb, p, SERVICE_ABSENT);
+	}
+	u64 *vnet = bpf_map_lookup_elem(&vnet_words, &p->vnet);
+	if (!vnet)
+		return drop(skb, p, INTERNAL);
+	return forward(skb, p, port, word, FWD_EPOCH(*(volatile u64 *)vnet));
+}
+
+// What a test run says came in VXLAN, or what did.
+INLINE int outer(struct __sk_buff *skb, u32 *vni, be32 *host)
+{
+	struct bpf_tunnel_key k;
+
+	if (testing) {
+		*vni = skb->cb[0];
+		*host = skb->cb[1];
+		return 0;
+	}
+	if (bpf_skb_get_tunnel_key(skb, &k, sizeof(k), 0))
+		return -1;
+	*vni = k.tunnel_id;
+	*host = swap32(k.remote_ipv4);
+	return 0;
+}
+
+// Frames that other hosts send: only those whose outer sender carries the inner source, into the receiver's layers.
+SEC("tcx/ingress")
+int overlay_in(struct __sk_buff *skb)
+{
+	struct pkt *p = fresh_packet(IN);
+	be32 host = 0;
+	u32 vni = 0;
+	int r;
+
+	if (!p)
+		return TC_DROP;
+	if (outer(skb, &vni, &host))
+		return drop(skb, p, OVERLAY_VNI);
+	p->vni = vni;
+	struct slot *vnet = bpf_map_lookup_elem(&vnet_slots, &p->vni);
+	if (!vnet)
+		return drop(skb, p, OVERLAY_VNI);
+	p->vnet = vnet->slot;
+	read_packet(skb, p);
+	if (is_vlan(skb, p))
+		return drop(skb, p, GUARD_VLAN);
+	if (p->fault)
+		return drop(skb, p, p->fault);
+	if ((r = guard_carried(p)))
+		return drop(skb, p, r);
+	if ((r = locate(p)))
+		return drop(skb, p, r);
+	if (!(p->from.flags & AT_ENDPOINT) || p->from.host != host)
+		return drop(skb, p, OVERLAY_SENDER);
+	if (!(p->to.flags & AT_LOCAL))
+		return drop(skb, p, OVERLAY_DESTINATION);
+	if ((r = receive(p, p->to.slot)))
+		return drop(skb, p, r);
+	count(skb, p->slot, IN, DELIVERED);
+	note(skb, p, ACT_DELIVER, 0, 0);
+	return deliver(skb, p, p->ifindex, p->mac);
+}
+
+// Frames that the host's services send: the port is named in the source address.
+SEC("tcx/ingress")
+int service_in(struct __sk_buff *skb)
+{
+	struct pkt *p = fresh_packet(IN);
+	u8 *data = (u8 *)(u64)skb->data;
+
+	if (!p)
+		return TC_DROP;
+	if (data + 14 > (u8 *)(u64)skb->data_end || data[6] != 0x02 || data[7] != 0x5f)
+		return drop(skb, p, PORT_UNKNOWN);
+	u32 index = (u32)swap16(*(u16 *)(data + 8)) << 16 | swap16(*(u16 *)(data + 10));
+	p->index = index;
+	u32 *slot = bpf_map_lookup_elem(&index_ports, &index);
+	if (!slot)
+		return drop(skb, p, PORT_UNKNOWN);
+	p->slot = *slot;
+	u64 *at = bpf_map_lookup_elem(&port_words, slot);
+	if (!at)
+		return drop(skb, p, PORT_UNKNOWN);
+	u64 word = *(volatile u64 *)at;
+	u32 record = p->slot * 2 + PORT_HALF(word);
+	struct port *port = bpf_map_lookup_elem(&port_records, &record);
+	if (!port || !PORT_UP(word))
+		return drop(skb, p, PORT_DOWN);
+	count(skb, p->slot, IN, SERVED);
+	note(skb, p, ACT_DELIVER, 0, 0);
+	return deliver(skb, p, port->ifindex, port->mac);
+}
+
+// Nothing is open towards the Internet. ARP passes, or nobody outside could see that.
+SEC("tcx/ingress")
+int uplink_in(struct __sk_buff *skb)
+{
+	struct pkt *p = fresh_packet(IN);
+
+	if (!p)
+		return TC_DROP;
+	read_packet(skb, p);
+	if (p->ether == ETH_ARP && !skb->vlan_present)
+		return TC_PASS;
+	return drop(skb, p, UPLINK_CLOSED);
+}
+
+// Stands behind every other program: should that one's link be lost, nothing passes.
+SEC("tcx/ingress")
+int closed(struct __sk_buff *skb)
+{
+	struct pkt *p = fresh_packet(OUT);
+	u32 ifindex = skb->ifindex;
+	u32 *slot = bpf_map_lookup_elem(&device_ports, &ifindex);
+
+	if (!p)
+		return TC_DROP;
+	if (slot)
+		p->slot = *slot;
+	read_packet(skb, p);
+	return drop(skb, p, PORT_DOWN);
+}

@@ -1,0 +1,157 @@
+// What the layers know about one packet, and how it is read from the frame. Nothing behind this file looks at bytes.
+#pragma once
+#include "state.h"
+
+enum { ETH_IP4 = 0x0800, ETH_ARP = 0x0806, ETH_VLAN = 0x8100, ETH_QINQ = 0x88a8, ETH_IP6 = 0x86dd };
+enum { ICMP = 1, TCP = 6, UDP = 17, ESP = 50, AH = 51, ICMP6 = 58 };
+enum { FIN = 1, SYN = 2, RST = 4, ACK = 16 };
+
+struct where { // where an address is
+	be32 host;
+	u32 port;  // index
+	u16 slot, class;
+	u32 flags; // AT_*
+};
+
+struct pkt {
+	union addr src, dst;
+	union addr target; // of a neighbour solicitation
+	u64 rule;          // that decided
+	u32 vni, vnet;
+	u32 slot, index; // the port at which the packet is
+	u16 ether;
+	u16 sport, dport; // as rules see them: of ICMP both are the type
+	u16 ksrc, kdst;   // as the flow table sees them: of an echo request the identifier and 0, of a reply 0 and the identifier
+	u8 family, proto, tcp_flags, icmp_type, hop, dir;
+	u8 fault;      // reason for which it cannot be judged
+	u8 cannot_open; // reason for which it cannot open a flow
+	u8 has_target;
+	u8 located; // from and to are filled
+	u8 head;    // bytes of the IP and transport headers
+	u8 made;    // the receiver's flow was made by this packet
+	u8 mac[6];  // of the receiving port, with its word and device
+	u32 ifindex;
+	u64 peer_word;
+	u32 fwd_epoch;
+	struct where from, to;
+};
+
+INLINE int same_addr(const union addr *a, const union addr *b) { return a->d[0] == b->d[0] && a->d[1] == b->d[1]; }
+
+INLINE int is_echo(const struct pkt *p, u8 type4, u8 type6)
+{
+	return (p->proto == ICMP && p->icmp_type == type4) || (p->proto == ICMP6 && p->icmp_type == type6);
+}
+
+// The header behind IP; rest is what the IP header promises. It returns the fault.
+INLINE int read_l4(u8 *l4, u8 *end, u32 rest, struct pkt *p)
+{
+	u32 need = p->proto == TCP ? 20 : 8;
+	int icmp = p->proto == (p->family == 4 ? ICMP : ICMP6);
+
+	if (p->proto != TCP && p->proto != UDP && !icmp)
+		return 0;
+	if (rest < need || l4 + 8 > end)
+		return GUARD_MALFORMED;
+	if (icmp) {
+		p->icmp_type = l4[0];
+		p->sport = p->dport = l4[0];
+		u16 id = swap16(*(u16 *)(l4 + 4));
+		if (is_echo(p, 8, 128))
+			p->ksrc = id;
+		if (is_echo(p, 0, 129)) {
+			p->kdst = id;
+			p->cannot_open = FLOW_NO_ECHO;
+		}
+		if (p->proto == ICMP6 && p->icmp_type == 135 && rest >= 24 && l4 + 24 <= end) {
+			copy(&p->target, l4 + 8, 16);
+			p->has_target = 1;
+		}
+		return 0;
+	}
+	p->sport = p->ksrc = swap16(*(u16 *)l4);
+	p->dport = p->kdst = swap16(*(u16 *)(l4 + 2));
+	if (p->proto == UDP) {
+		u32 len = swap16(*(u16 *)(l4 + 4));
+		p->head += 8;
+		return len < 8 || len > rest ? GUARD_MALFORMED : 0;
+	}
+	if (l4 + 20 > end)
+		return GUARD_MALFORMED;
+	u32 header = (l4[12] >> 4) * 4;
+	p->head += header;
+	p->tcp_flags = l4[13];
+	if ((p->tcp_flags & (SYN | ACK | RST | FIN)) != SYN)
+		p->cannot_open = FLOW_NO_SYN;
+	return header < 20 || header > rest ? GUARD_MALFORMED : 0;
+}
+
+INLINE int read_ip4(u8 *ip, u8 *end, u32 len, struct pkt *p)
+{
+	p->family = 4;
+	p->head = 20;
+	if (len < 20 || ip + 20 > end)
+		return GUARD_MALFORMED;
+	p->src.w[3] = *(be32 *)(ip + 12);
+	p->dst.w[3] = *(be32 *)(ip + 16);
+	p->proto = ip[9];
+	p->hop = ip[8];
+	u32 header = (ip[0] & 15) * 4, total = swap16(*(u16 *)(ip + 2));
+	if (ip[0] >> 4 != 4 || header < 20 || total < header || total > len)
+		return GUARD_MALFORMED;
+	if (header > 20)
+		return GUARD_OPTIONS;
+	if (*(u16 *)(ip + 6) & swap16(0x3fff))
+		return GUARD_FRAGMENT;
+	return read_l4(ip + 20, end, total - 20, p);
+}
+
+INLINE int read_ip6(u8 *ip, u8 *end, u32 len, struct pkt *p)
+{
+	p->family = 6;
+	p->head = 40;
+	if (len < 40 || ip + 40 > end)
+		return GUARD_MALFORMED;
+	copy(&p->src, ip + 8, 16);
+	copy(&p->dst, ip + 24, 16);
+	p->proto = ip[6];
+	p->hop = ip[7];
+	u32 payload = swap16(*(u16 *)(ip + 4));
+	if (ip[0] >> 4 != 6 || payload > len - 40)
+		return GUARD_MALFORMED;
+	switch (p->proto) {
+	case 0: case 43: case 60: case 135: case 139: case 140: case 253: case 254:
+		return GUARD_OPTIONS;
+	case 44:
+		return GUARD_FRAGMENT;
+	}
+	return read_l4(ip + 40, end, payload, p);
+}
+
+#define HEADERS 96 // bytes that are looked at: Ethernet, IPv6, a solicitation or a TCP header
+
+// Makes the headers linear, fills p and sets its fault.
+GLOBAL int read_packet(struct __sk_buff *skb, struct pkt *p)
+{
+	u32 want = skb->len < HEADERS ? skb->len : HEADERS;
+
+	if (!p)
+		return 0;
+	if ((u64)skb->data_end - (u64)skb->data < want)
+		bpf_skb_pull_data(skb, want);
+	u8 *data = (u8 *)(u64)skb->data, *end = (u8 *)(u64)skb->data_end;
+	p->fault = GUARD_ETHERTYPE;
+	if (data + 14 > end)
+		return 0;
+	p->ether = swap16(*(u16 *)(data + 12));
+	if (p->ether == ETH_IP4)
+		p->fault = read_ip4(data + 14, end, skb->len - 14, p);
+	else if (p->ether == ETH_IP6)
+		p->fault = read_ip6(data + 14, end, skb->len - 14, p);
+	return 0;
+}
+
+INLINE int is_vlan(struct __sk_buff *skb, const struct pkt *p)
+{
+	return skb->vlan_present || p->ether == ETH_VLAN || p->ether == ETH_QINQ;
+}

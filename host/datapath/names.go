@@ -1,0 +1,48 @@
+package datapath
+
+import (
+	"fmt"
+	"sync"
+
+	"ringfence/goal"
+)
+
+// ruleNames says which rule a number in counters and events stands for. The numbers are hashes of the names, so they outlive
+// groups and processes; the names of rules that no goal since the start had are not known.
+type ruleNames struct {
+	mu sync.RWMutex
+	at map[uint64]ruleName
+}
+
+type ruleName struct{ group, rule string }
+
+const maxNames = 1 << 18
+
+func (n *ruleNames) add(groups []goal.Group) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.at == nil || len(n.at) > maxNames {
+		n.at = map[uint64]ruleName{}
+	}
+	for i := range groups {
+		g := &groups[i]
+		n.at[ruleID(g.ID, "")] = ruleName{g.ID, ""}
+		for _, rules := range [][]goal.Rule{g.In, g.Out} {
+			for j := range rules {
+				n.at[ruleID(g.ID, rules[j].Name)] = ruleName{g.ID, rules[j].Name}
+			}
+		}
+	}
+}
+
+func (n *ruleNames) of(id uint64) (group, rule string) {
+	if id == 0 {
+		return "", ""
+	}
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if name, ok := n.at[id]; ok {
+		return name.group, name.rule
+	}
+	return "", fmt.Sprintf("#%016x", id)
+}

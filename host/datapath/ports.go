@@ -1,0 +1,320 @@
+package datapath
+
+import (
+	"fmt"
+	"net/netip"
+
+	"ringfence/goal"
+)
+
+const defaultIdle = 4 * 60 // seconds; Azure's default flow timeout
+
+// addEndpoints writes the addresses that are new or changed. Every rule group knows their classes by now.
+func (u *update) addEndpoints() error {
+	ports := map[uint32]uint32{}
+	for i := range u.h.Ports {
+		if err := u.placePort(&u.h.Ports[i]); err != nil {
+			u.faults = append(u.faults, err)
+			continue
+		}
+		ports[u.h.Ports[i].Index] = u.k.ports[u.h.Ports[i].Index].slot
+	}
+	m := u.maps("endpoints")
+	for i := range u.h.VNets {
+		n := &u.h.VNets[i]
+		if u.tables[n.VNI] {
+			continue
+		}
+		v := u.k.vnets[n.VNI]
+		for _, e := range n.Endpoints {
+			want := u.endpoint(n.VNI, v, e, ports)
+			had, ok := v.endpoints[e.IP]
+			if ok && had == want {
+				continue
+			}
+			if err := m.Put(endpointKeyOf(n.VNI, e.IP), want); err != nil {
+				return fmt.Errorf("endpoint %v of virtual network %d: %w", e.IP, n.VNI, err)
+			}
+			v.endpoints[e.IP] = want
+			if ok {
+				u.moved[n.VNI] = true
+			}
+		}
+	}
+	return nil
+}
+
+func (u *update) endpoint(vni uint32, v *vnetState, e goal.Endpoint, ports map[uint32]uint32) endpointValue {
+	k := endpointKeyOf(vni, e.IP)
+	s := u.plans[vni].at(e.IP)
+	out := endpointValue{IP: k.IP, VNI: k.VNI, Port: e.Port, Class: v.classes.id(s.combo), MAC: e.MAC, Flags: atEndpoint}
+	if e.Host.Is4() {
+		out.Host = e.Host.As4()
+	}
+	if s.inPrefix {
+		out.Flags |= atPrefix
+	}
+	if e.Host == u.d.opts.Underlay {
+		out.Flags |= atLocal
+		out.Slot = uint16(ports[e.Port])
+	}
+	return out
+}
+
+// placePort gives a port a slot. A slot's new user, and a port that changes its virtual network, gets a new incarnation: no
+// flow of before is found any more.
+func (u *update) placePort(p *goal.Port) error {
+	s := u.k.ports[p.Index]
+	if s != nil && s.record.VNI == p.VNI {
+		return nil
+	}
+	if s == nil {
+		slot, ok := freeSlot(u.k.portSlots(), u.maps("port_words").MaxEntries())
+		if !ok {
+			return fmt.Errorf("port %d: no more than %d ports", p.Index, u.maps("port_words").MaxEntries()-1)
+		}
+		s = &portState{slot: slot}
+		if err := u.maps("port_words").Lookup(slot, &s.word); err != nil {
+			return fmt.Errorf("port %d: %w", p.Index, err)
+		}
+	}
+	w := makePortWord(s.word.half(), false, s.word.incarnation()+1, s.slot, s.word.epoch())
+	if err := u.maps("port_words").Put(s.slot, w); err != nil {
+		return fmt.Errorf("port %d: %w", p.Index, err)
+	}
+	if err := u.maps("port_flows").Put(s.slot, uint32(0)); err != nil {
+		return fmt.Errorf("port %d: %w", p.Index, err)
+	}
+	s.word, s.record.VNI = w, p.VNI
+	u.k.ports[p.Index] = s
+	u.orphans = true
+	if err := u.maps("index_ports").Put(p.Index, s.slot); err != nil {
+		return fmt.Errorf("port %d: %w", p.Index, err)
+	}
+	return nil
+}
+
+// publishPorts writes every port's record into the half that is not in force and flips its word.
+func (u *update) publishPorts() error {
+	for i := range u.h.Ports {
+		p := &u.h.Ports[i]
+		s := u.k.ports[p.Index]
+		if s == nil {
+			continue // placePort said why
+		}
+		if err := u.publishPort(p, s); err != nil {
+			return fmt.Errorf("port %d: %w", p.Index, err)
+		}
+	}
+	return nil
+}
+
+func (u *update) publishPort(p *goal.Port, s *portState) error {
+	r, up := u.record(p)
+	epoch := s.word.epoch()
+	if u.flushed(p) {
+		epoch++
+	}
+	if err := u.bindDevice(s.slot, r.Ifindex); err != nil {
+		return err
+	}
+	gone, err := u.own(p, s, r.More == 1)
+	if err != nil {
+		return err
+	}
+	u.lost = append(u.lost, gone...)
+	if r == s.record && up == s.word.up() && epoch == s.word.epoch() {
+		return nil
+	}
+	w := makePortWord(s.word.half()^1, up, s.word.incarnation(), s.slot, epoch)
+	if err := u.maps("port_records").Put(s.slot*2+w.half(), r); err != nil {
+		return err
+	}
+	if err := u.maps("port_words").Put(s.slot, w); err != nil {
+		return err
+	}
+	u.checks[check{u.maps("port_words"), s.slot}] = uint64(w)
+	u.lost = append(u.lost, lostAddresses(s, p)...)
+	s.word, s.record = w, r
+	return nil
+}
+
+// record is a port as the programs know it, and whether it has everything that it needs to be up.
+func (u *update) record(p *goal.Port) (r portRecord, up bool) {
+	up = true
+	r = portRecord{Index: p.Index, VNI: p.VNI, MAC: p.MAC, Quota: u.quota(), Idle: defaultIdle}
+	if v := u.k.vnets[p.VNI]; v != nil && v.word.class() != 0 {
+		r.VNet = v.slot
+	} else {
+		up = false
+	}
+	for i := range u.h.VNets {
+		if n := &u.h.VNets[i]; n.VNI == p.VNI && n.IdleMinutes > 0 {
+			r.Idle = uint32(n.IdleMinutes) * 60
+		}
+	}
+	for _, g := range []struct {
+		id string
+		at *uint32
+	}{{p.NICGroup, &r.NICGroup}, {p.SubnetGroup, &r.SubnetGroup}} {
+		if g.id == "" {
+			continue
+		}
+		k := groupKey{hash16([]byte(g.id)), p.VNI}
+		s := u.k.groups[k]
+		if s == nil || s.word.class() == 0 {
+			up = false
+			continue
+		}
+		*g.at = s.slot
+	}
+	if ifindex, ok := u.devices(p.Index); ok {
+		r.Ifindex = uint32(ifindex)
+	} else {
+		up = false
+	}
+	if !r.addresses(p) {
+		u.faults = append(u.faults, fmt.Errorf("port %d: more than %d IPv4 subnets", p.Index, addrs))
+		up = false
+	}
+	return r, up
+}
+
+func (u *update) quota() uint32 { return max(1, u.maps("flows4").MaxEntries()/2) }
+
+// addresses fills in the first addresses of each family; unused places repeat the first one.
+func (r *portRecord) addresses(p *goal.Port) bool {
+	n4, n6 := 0, 0
+	for _, a := range p.Addresses {
+		switch {
+		case a.IP.Is4() && n4 < addrs:
+			r.IP4[n4], n4 = a.IP.As4(), n4+1
+		case a.IP.Is6() && n6 < addrs:
+			r.IP6[n6], n6 = a.IP.As16(), n6+1
+		default:
+			r.More = 1
+		}
+	}
+	if n4 > 0 {
+		r.Has4 = 1
+	}
+	if n6 > 0 {
+		r.Has6 = 1
+	}
+	for i := max(n4, 1); i < addrs; i++ {
+		r.IP4[i] = r.IP4[0]
+	}
+	for i := max(n6, 1); i < addrs; i++ {
+		r.IP6[i] = r.IP6[0]
+	}
+	return r.subnets(subnetsOf(p))
+}
+
+func (r *portRecord) subnets(s []netip.Prefix) bool {
+	for i := range r.Net4 {
+		switch {
+		case i < len(s):
+			r.Net4[i].Net = s[i].Addr().As4()
+			r.Net4[i].Mask = maskOf(s[i].Bits())
+		case len(s) > 0:
+			r.Net4[i] = r.Net4[0]
+		default:
+			r.Net4[i].Mask = maskOf(32)
+		}
+	}
+	return len(s) <= addrs
+}
+
+func maskOf(n int) (b [4]byte) {
+	m := uint32(uint64(0xffffffff) << (32 - n))
+	return [4]byte{byte(m >> 24), byte(m >> 16), byte(m >> 8), byte(m)}
+}
+
+// flushed says whether a group of the port has changed that judges existing flows anew.
+func (u *update) flushed(p *goal.Port) bool {
+	for _, id := range []string{p.NICGroup, p.SubnetGroup} {
+		g := u.groups[id]
+		if g == nil || !g.Flush {
+			continue
+		}
+		now := g.Hash()
+		if was, ok := u.before[hash16([]byte(id))]; !ok || was != [16]byte(now[:16]) {
+			return true
+		}
+	}
+	return false
+}
+
+// bindDevice makes the slot known by its device, and by no other.
+func (u *update) bindDevice(slot, ifindex uint32) error {
+	for dev, s := range u.k.devices {
+		if s == slot && dev != ifindex {
+			if err := u.maps("device_ports").Delete(dev); err != nil {
+				return err
+			}
+			delete(u.k.devices, dev)
+		}
+	}
+	if ifindex == 0 || u.k.devices[ifindex] == slot {
+		return nil
+	}
+	if err := u.maps("device_ports").Put(ifindex, slot); err != nil {
+		return err
+	}
+	u.k.devices[ifindex] = slot
+	return nil
+}
+
+// own keeps the addresses of a port that has more than its record holds.
+func (u *update) own(p *goal.Port, s *portState, more bool) (lost []lostAddress, err error) {
+	want := map[ownKey]bool{}
+	if more {
+		for _, a := range p.Addresses {
+			want[ownKey{s.word.key(), family(a.IP), addr16(a.IP)}] = true
+		}
+	}
+	for k := range want {
+		if u.k.own[k] {
+			continue
+		}
+		if err := u.maps("own_addrs").Put(k, uint32(1)); err != nil {
+			return nil, err
+		}
+		u.k.own[k] = true
+	}
+	for k := range u.k.own {
+		if k.Port != s.word.key() || want[k] {
+			continue
+		}
+		if err := u.maps("own_addrs").Delete(k); err != nil {
+			return nil, err
+		}
+		delete(u.k.own, k)
+		if ip := addrOf(k.IP, k.Family); !has(p, ip) {
+			lost = append(lost, lostAddress{k.Port, ip})
+		}
+	}
+	return lost, nil
+}
+
+func has(p *goal.Port, ip netip.Addr) bool {
+	for _, a := range p.Addresses {
+		if a.IP == ip {
+			return true
+		}
+	}
+	return false
+}
+
+// lostAddresses lists those of the record in force that the goal does not give the port any more.
+func lostAddresses(s *portState, p *goal.Port) (out []lostAddress) {
+	for i := range addrs {
+		if ip := netip.AddrFrom4(s.record.IP4[i]); s.record.Has4 == 1 && !has(p, ip) {
+			out = append(out, lostAddress{s.word.key(), ip})
+		}
+		if ip := netip.AddrFrom16(s.record.IP6[i]); s.record.Has6 == 1 && !has(p, ip) {
+			out = append(out, lostAddress{s.word.key(), ip})
+		}
+	}
+	return out
+}
