@@ -26,9 +26,9 @@ func normalise(in []netip.Prefix) []netip.Prefix {
 	return out
 }
 
-// siblings says whether two prefixes are the halves of one.
+// siblings says whether two different prefixes are the halves of one.
 func siblings(a, b netip.Prefix) bool {
-	return a.Bits() == b.Bits() && a.Bits() > 0 && a.Addr() != b.Addr() &&
+	return a.Bits() == b.Bits() && a.Bits() > 0 &&
 		netip.PrefixFrom(a.Addr(), a.Bits()-1).Masked() == netip.PrefixFrom(b.Addr(), b.Bits()-1).Masked()
 }
 

@@ -3,6 +3,7 @@ package model_test
 import (
 	"encoding/hex"
 	"math/rand/v2"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -27,6 +28,9 @@ func TestFramesSayWhatPacketsSay(t *testing.T) {
 			got := model.Parse(p.Frame())
 			if got.Len < p.Len && !p.Malformed && !p.Short {
 				t.Fatalf("%d bytes of %d", got.Len, p.Len)
+			}
+			if !p.Target.IsValid() { // padding may read as the target ::
+				got.Target = netip.Addr{}
 			}
 			if want := visible(p); visible(got) != want {
 				t.Fatalf("got  %+v\nwant %+v", visible(got), want)
@@ -69,6 +73,9 @@ func visible(p model.Packet) model.Packet {
 	}
 	if !(v4 && p.Protocol == goal.ICMP || !v4 && p.Protocol == goal.ICMPv6) {
 		p.ICMPType, p.ICMPCode, p.ICMPID = 0, 0, 0
+	}
+	if v4 || p.Protocol != goal.ICMPv6 || p.Short || p.Options || p.Fragment {
+		p.Target = netip.Addr{}
 	}
 	return p
 }
