@@ -69,9 +69,11 @@ type commands struct {
 	Dump    dumpCommands    `cmd:"" help:"Show what was computed for a host."`
 	Drops   dropsCommand    `cmd:"" help:"Show dropped packets by reason."`
 	Host    hostCommands    `cmd:"" help:"Hosts of the fabric."`
+	Demo    demoCommand     `cmd:"" help:"Deploy the three-tier example for two tenants and check it with real packets."`
 	Server  serverCommand   `cmd:"" help:"Run the control plane."`
 	Agent   agentCommand    `cmd:"" help:"Run a host's agent."`
 	Version versionCommand  `cmd:"" help:"Show the version."`
+	Probe   probeCommand    `cmd:"" hidden:"" help:"Send and answer test traffic inside a namespace."`
 }
 
 // Main runs a command line and returns the exit code.

@@ -124,7 +124,7 @@ func (o *one[K, P]) create(a *app, body func(*session) (map[string]any, error)) 
 
 type showOne[K kind, P parent] struct{ one[K, P] }
 
-func (showOne[K, P]) Help() string { return examples[K, P]("show", " -n NAME -o json") }
+func (showOne[K, P]) Help() string { return exampleOf[K, P]("show", " -n NAME -o json") }
 
 func (c *showOne[K, P]) Run(a *app) error {
 	var k K
@@ -145,7 +145,7 @@ type deleteOne[K kind, P parent] struct {
 	Yes    bool `short:"y" help:"Accepted for az's sake: nothing is asked."`
 }
 
-func (deleteOne[K, P]) Help() string { return examples[K, P]("delete", " -n NAME") }
+func (deleteOne[K, P]) Help() string { return exampleOf[K, P]("delete", " -n NAME") }
 
 func (c *deleteOne[K, P]) Run(a *app) error {
 	s, err := a.connect()
@@ -161,7 +161,7 @@ type listTop[K kind] struct {
 	Group string `short:"g" aliases:"resource-group" help:"Only those of this resource group."`
 }
 
-func (listTop[K]) Help() string { return examples[K, alone]("list", "") }
+func (listTop[K]) Help() string { return exampleOf[K, alone]("list", "") }
 
 func (c *listTop[K]) Run(a *app) error {
 	var k K
@@ -174,7 +174,7 @@ type listChildren[K kind, P parent] struct {
 	Group  string `short:"g" aliases:"resource-group" required:"" help:"Resource group."`
 }
 
-func (listChildren[K, P]) Help() string { return examples[K, P]("list", "") }
+func (listChildren[K, P]) Help() string { return exampleOf[K, P]("list", "") }
 
 func (c *listChildren[K, P]) Run(a *app) error {
 	var k K
@@ -198,7 +198,7 @@ func (a *app) listAll(path func(*session) string, columns []column) error {
 
 var commandWords = map[string]string{vnetType: "vnet", subnetType: "vnet subnet", nsgType: "nsg", ruleType: "nsg rule", asgType: "asg", nicType: "nic"}
 
-func examples[K kind, P parent](verb, rest string) string {
+func exampleOf[K kind, P parent](verb, rest string) string {
 	var k K
 	var p P
 	flag := map[string]string{subnetType: " --vnet-name shop-vnet", ruleType: " --nsg-name web-nsg"}[k.typeName()]

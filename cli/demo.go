@@ -1,0 +1,308 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"ringfence/cli/matrix"
+	"ringfence/examples"
+	"ringfence/intent/template"
+	"ringfence/lab"
+)
+
+type demoCommand struct {
+	Keep    bool          `env:"KEEP" help:"Leave the lab running."`
+	All     bool          `help:"Print every cell of the matrix, not only differences."`
+	Name    string        `default:"demo" help:"Name of the lab; one of that name is replaced."`
+	Timeout time.Duration `default:"2s" help:"How long a packet's answer is waited for."`
+}
+
+func (demoCommand) Help() string {
+	return `Brings a lab of two hosts, an Internet and the control plane up, deploys the three-tier example for two tenants with the same addresses,
+creates their machines and sends real packets between all of them, all at once. Prints what got through, what the goal's model says and what
+was written down by hand from Azure's rules; fails when one cell differs or was not measured.
+
+Examples:
+  ringfence demo
+  ringfence demo --keep --all`
+}
+
+// demo is one run.
+type demo struct {
+	*app
+	c        *demoCommand
+	state    *lab.State
+	machines []matrix.Machine
+	expected *matrix.Expectations
+	tenants  map[string]*session
+	steps    []step
+	all      []placed
+}
+
+// step is how long a part took.
+type step struct {
+	name string
+	took time.Duration
+}
+
+// placed is a machine of a tenant in its sandbox.
+type placed struct {
+	matrix.Machine
+	tenant, id string
+	box        box
+}
+
+const demoGroup = "three-tier"
+
+func (c *demoCommand) Run(a *app) (err error) {
+	d := &demo{app: a, c: c, tenants: map[string]*session{}}
+	if d.expected, d.machines, err = example(); err != nil {
+		return err
+	}
+	a.flags.Lab, a.flags.As, a.flags.Endpoint = c.Name, "", ""
+	began := time.Now()
+	if !c.Keep {
+		defer func() { err = errors.Join(err, d.down()) }()
+	}
+	for _, s := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"bring up two hosts, an Internet and the control plane", d.up},
+		{"deploy the template for both tenants", d.deploy},
+		{"create the machines", d.create},
+		{"wait until the machines have their addresses", d.configured},
+	} {
+		if err := d.step(s.name, s.do); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+	}
+	cells, err := d.measure()
+	if err != nil {
+		return err
+	}
+	return d.conclude(cells, began)
+}
+
+// step runs a part and notes how long it took.
+func (d *demo) step(name string, do func(context.Context) error) error {
+	d.progress.begin("%s", name)
+	began := time.Now()
+	err := do(d.ctx)
+	took := time.Since(began)
+	d.steps = append(d.steps, step{name, took})
+	d.progress.done()
+	if err == nil {
+		fmt.Fprintf(d.out, "%7.2f s  %s\n", took.Seconds(), name)
+	}
+	return err
+}
+
+func example() (*matrix.Expectations, []matrix.Machine, error) {
+	text, err := exampleFile("expected.txt")
+	if err != nil {
+		return nil, nil, err
+	}
+	e, err := matrix.ParseExpected(string(text))
+	if err != nil {
+		return nil, nil, fmt.Errorf("expected.txt: %w", err)
+	}
+	if text, err = exampleFile("machines.txt"); err != nil {
+		return nil, nil, err
+	}
+	m, err := matrix.ParseMachines(string(text), "contoso", "fabrikam")
+	if err != nil {
+		return nil, nil, fmt.Errorf("machines.txt: %w", err)
+	}
+	return e, m, nil
+}
+
+func exampleFile(name string) ([]byte, error) {
+	return fs.ReadFile(examples.ThreeTier, "three-tier/"+name)
+}
+
+func (d *demo) up(ctx context.Context) error {
+	names, err := lab.Names()
+	if err != nil {
+		return err
+	}
+	if slices.Contains(names, d.c.Name) {
+		if err := lab.Down(ctx, d.c.Name); err != nil {
+			return err
+		}
+	}
+	d.state, err = lab.Up(ctx, lab.Config{Name: d.c.Name, Hosts: 2, Progress: func(s string) { d.progress.begin("%s", s) }})
+	return err
+}
+
+// down removes the lab, also when the run was interrupted.
+func (d *demo) down() error {
+	d.progress.begin("removing the lab")
+	defer d.progress.done()
+	ctx, stop := context.WithTimeout(context.WithoutCancel(d.ctx), 30*time.Second)
+	defer stop()
+	return lab.Down(ctx, d.c.Name)
+}
+
+// both runs something for every tenant at the same time.
+func (d *demo) both(do func(tenant string) error) error {
+	var work sync.WaitGroup
+	faults := make([]error, len(d.state.Tenants))
+	for i, t := range d.state.Tenants {
+		work.Go(func() {
+			if err := do(t.Name); err != nil {
+				faults[i] = fmt.Errorf("%s: %w", t.Name, err)
+			}
+		})
+	}
+	work.Wait()
+	return errors.Join(faults...)
+}
+
+// deploy speaks as each tenant, with its token over TLS.
+func (d *demo) deploy(context.Context) error {
+	for _, t := range d.state.Tenants {
+		c, err := tlsClient(d.state.Endpoint, d.state.CA, t.Token)
+		if err != nil {
+			return err
+		}
+		d.tenants[t.Name] = &session{client: c, app: d.app, subscription: t.Subscription}
+	}
+	text, err := exampleFile("template.json")
+	if err != nil {
+		return err
+	}
+	params, err := exampleFile("parameters.json")
+	if err != nil {
+		return err
+	}
+	values, err := template.Values(params)
+	if err != nil {
+		return err
+	}
+	return d.both(func(tenant string) error {
+		s := d.tenants[tenant]
+		if _, err := s.put(s.groupPath(demoGroup), map[string]any{"location": defaultLocation}, true); err != nil {
+			return err
+		}
+		_, err := s.deploy(demoGroup, "three-tier", text, values, true)
+		return err
+	})
+}
+
+// create makes every machine at the same time: its interface, then itself.
+func (d *demo) create(context.Context) error {
+	for _, t := range d.state.Tenants {
+		for _, m := range d.machines {
+			if m.Hosts[t.Name] != "" {
+				s := d.tenants[t.Name]
+				d.all = append(d.all, placed{Machine: m, tenant: t.Name, id: s.id(demoGroup, vmType, m.Name)})
+			}
+		}
+	}
+	return d.each(func(p *placed) error {
+		s := d.tenants[p.tenant]
+		flags := nicFlags{VNet: "three-tier", Subnet: p.Subnet}
+		for _, ip := range p.Addresses {
+			flags.Address = append(flags.Address, ip.String())
+		}
+		if p.ASG != "" {
+			flags.ASGs = []string{p.ASG}
+		}
+		nic, err := flags.body(s, demoGroup, defaultLocation)
+		if err != nil {
+			return err
+		}
+		if _, err := s.put(s.path(demoGroup, nicType, p.Name+"-nic"), nic, true); err != nil {
+			return err
+		}
+		vm := vmCreate{Group: demoGroup, Name: p.Name, Host: p.Hosts[p.tenant], Size: "Standard_B1s"}
+		_, err = s.put(s.path(demoGroup, vmType, p.Name), vm.body(s, defaultLocation), true)
+		return err
+	})
+}
+
+// each runs something for every machine at the same time.
+func (d *demo) each(do func(*placed) error) error {
+	var work sync.WaitGroup
+	faults := make([]error, len(d.all))
+	for i := range d.all {
+		work.Go(func() {
+			if err := do(&d.all[i]); err != nil {
+				faults[i] = fmt.Errorf("%s of %s: %w", d.all[i].Name, d.all[i].tenant, err)
+			}
+		})
+	}
+	work.Wait()
+	return errors.Join(faults...)
+}
+
+func (d *demo) configured(ctx context.Context) error {
+	return d.each(func(p *placed) error {
+		boxes, err := d.boxes(ctx, p.id, 20*time.Second)
+		if err != nil {
+			return err
+		}
+		if len(boxes) != 1 {
+			return fmt.Errorf("%d sandboxes, expected one", len(boxes))
+		}
+		if !boxes[0].Ready {
+			return fmt.Errorf("not configured: %s", boxes[0].Problem)
+		}
+		if boxes[0].Host != p.Hosts[p.tenant] {
+			return fmt.Errorf("is on %s, expected %s", boxes[0].Host, p.Hosts[p.tenant])
+		}
+		p.box = boxes[0]
+		return nil
+	})
+}
+
+// conclude prints the matrix and how long everything took.
+func (d *demo) conclude(cells []matrix.Cell, began time.Time) error {
+	if f := d.flags.Output; f == "json" || f == "yaml" {
+		if err := d.print(generic(cells)); err != nil {
+			return err
+		}
+	}
+	bad, err := matrix.Print(d.out, d.expected, cells, d.c.All)
+	if err != nil {
+		return err
+	}
+	through := 0
+	for i := range cells {
+		if cells[i].Got == matrix.Yes {
+			through++
+		}
+	}
+	var parts []string
+	for _, s := range d.steps {
+		parts = append(parts, fmt.Sprintf("%.2f", s.took.Seconds()))
+	}
+	fmt.Fprintf(d.out, "\n%d cells measured: %d got through, %d did not; %d differ.\n", len(cells), through, len(cells)-through, bad)
+	fmt.Fprintf(d.out, "%.2f s in all (%s).\n", time.Since(began).Seconds(), strings.Join(parts, " + "))
+	if d.c.Keep {
+		fmt.Fprintf(d.out, "\nThe lab stays up. Try:\n  ringfence --lab %s vm list --as contoso\n  ringfence --lab %s vm exec --as contoso web1 -- ping -c 1 10.0.2.4\n  ringfence --lab %s lab down\n",
+			d.c.Name, d.c.Name, d.c.Name)
+	}
+	if bad > 0 {
+		return fmt.Errorf("%d of %d cells are not as expected", bad, len(cells))
+	}
+	return nil
+}
+
+// goals reads what every host enforces.
+func (d *demo) goalText(ctx context.Context, host string) (json.RawMessage, error) {
+	c := socketClient(d.state.Socket)
+	ans, err := c.send(ctx, "GET", "/ringfence/v1/goal/"+host+"?format=json", nil)
+	if err != nil {
+		return nil, err
+	}
+	return ans.body, nil
+}
