@@ -38,22 +38,22 @@ type Problem struct {
 // Compile returns the goal of every known host, also of one that carries nothing. The goals' generation is the view's revision.
 // Goals share memory with each other and with the memo: nobody changes them. A nil memo remembers nothing.
 func Compile(v *resource.View, f Facts, memo *Memo) map[string]*goal.Host {
-	hosts, _ := build(v, f, memo)
+	hosts, _ := Build(v, f, memo)
 	return hosts
 }
 
 // Problems lists what Compile makes fail closed for the same input. It is empty for documents that passed validation.
 func Problems(v *resource.View, f Facts, memo *Memo) []Problem {
-	_, problems := build(v, f, memo)
+	_, problems := Build(v, f, memo)
 	return problems
 }
 
-// build is the compiler, from the outside in:
+// Build is Compile and Problems in one. It is the compiler, from the outside in:
 //
 //	VMs, NICs ──place──▶ members per VNet ──vnet──▶ ports, endpoints, ASG sets ─┐
 //	NSGs ─────group────▶ rules with names of sets ──────────────────────────────┼──host──▶ goal.Host
 //	Facts ─────tags────▶ sets that every VNet shares ───────────────────────────┘
-func build(v *resource.View, f Facts, memo *Memo) (map[string]*goal.Host, []Problem) {
+func Build(v *resource.View, f Facts, memo *Memo) (map[string]*goal.Host, []Problem) {
 	c := &compiler{view: v, facts: f, old: memo.last(), new: newTables()}
 	c.tags = c.tagTable()
 	c.place()
@@ -67,7 +67,7 @@ func build(v *resource.View, f Facts, memo *Memo) (map[string]*goal.Host, []Prob
 	return hosts, c.problems
 }
 
-// compiler is one run of build.
+// compiler is one run of Build.
 type compiler struct {
 	view     *resource.View
 	facts    Facts

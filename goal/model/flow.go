@@ -71,7 +71,8 @@ func (w *walk) known(port uint32, dir Dir) bool {
 	return hit
 }
 
-// open creates p's flows at the given ends: all of them or none. An end that knows the flow already is left alone.
+// open creates p's flows at the given ends, the receiver's first: all of them or none. An end that knows the flow already is
+// left alone; an end that has no room is where the packet is dropped.
 func (w *walk) open(ends ...end) Verdict {
 	var made []flowKey
 	for _, e := range ends {
@@ -83,6 +84,7 @@ func (w *walk) open(ends ...end) Verdict {
 			for _, k := range made {
 				delete(w.m.flows, k)
 			}
+			w.port, w.dir = e.port, e.dir
 			return w.drop(r)
 		}
 		w.m.flows[k] = flow{e.dir, w.p.Tuple()}
@@ -101,19 +103,17 @@ type end struct {
 
 // room says why a port may have no further flow, None when it may. Established flows are never evicted.
 func (m *Model) room(port uint32) observe.Reason {
-	if m.FlowLimit > 0 && len(m.flows) >= m.FlowLimit {
-		return observe.FlowTableFull
+	used := 0
+	for k := range m.flows {
+		if k.port == port {
+			used++
+		}
 	}
-	if m.FlowQuota > 0 {
-		n := 0
-		for k := range m.flows {
-			if k.port == port {
-				n++
-			}
-		}
-		if n >= m.FlowQuota {
-			return observe.FlowQuota
-		}
+	switch {
+	case m.FlowQuota > 0 && used >= m.FlowQuota:
+		return observe.FlowQuota
+	case m.FlowLimit > 0 && len(m.flows) >= m.FlowLimit:
+		return observe.FlowTableFull
 	}
 	return observe.None
 }

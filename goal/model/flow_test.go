@@ -128,6 +128,9 @@ func TestFlowLimits(t *testing.T) {
 		if v := life(t, f, 1, open(t, f, 1, goal.TCP, "10.0.1.5", 81)); v.Reason != c.want {
 			t.Errorf("%s: one more: %+v", name, v)
 		}
+		if v := life(t, f, 2, open(t, f, 2, goal.TCP, "10.0.1.4", 81)); v.Reason != c.want || v.Dir != map[bool]model.Dir{true: model.Out, false: model.In}[c.limit > 0] {
+			t.Errorf("%s: where there is no room: %+v", name, v)
+		}
 		if n := len(m.Flows()); n != 2 {
 			t.Errorf("%s: %d flows", name, n)
 		}

@@ -63,3 +63,29 @@ func TestPacketsReachEveryVerdict(t *testing.T) {
 		t.Logf("%-20s %d", i.Name, reasons[i.Reason])
 	}
 }
+
+// Traffic makes flows that later packets hit, in both directions.
+func TestTrafficKnowsFlows(t *testing.T) {
+	hits := map[model.Dir]int{}
+	for seed := range uint64(40) {
+		r := rand.New(rand.NewPCG(seed, 3))
+		for _, h := range random.Hosts(r, 10) {
+			if len(h.Ports) == 0 {
+				continue
+			}
+			m, traffic := model.New(h), random.NewTraffic(r, h)
+			for range 300 {
+				port, p := traffic.Next()
+				_, steps := m.Out(port, model.Parse(p.Frame()))
+				for _, s := range steps {
+					if s.Layer == "flow" && s.Word == "hit" {
+						hits[s.Dir]++
+					}
+				}
+			}
+		}
+	}
+	if hits[model.Out] < 500 || hits[model.In] < 500 {
+		t.Errorf("hits %v", hits)
+	}
+}
