@@ -20,14 +20,20 @@ func Check(h *Host) error {
 	if h.Name == "" || !h.Underlay.IsValid() {
 		return fmt.Errorf("host %q: underlay %s: expected a name and an address", h.Name, h.Underlay)
 	}
-	c := checker{h: h, groups: map[string]*Group{}, vnets: map[uint32]*VNet{}}
+	c := checker{h: h, groups: map[string]*Group{}, vnets: map[uint32]*VNet{}, resolved: map[reference]bool{}}
 	return cmp.Or(c.checkGroups(), c.checkVNets(), c.checkPorts(), c.checkLocalEndpoints(), c.checkUsed())
 }
 
 type checker struct {
-	h      *Host
-	groups map[string]*Group
-	vnets  map[uint32]*VNet
+	h        *Host
+	groups   map[string]*Group
+	vnets    map[uint32]*VNet
+	resolved map[reference]bool
+}
+
+type reference struct {
+	group string
+	vni   uint32
 }
 
 func (c *checker) checkGroups() error {
@@ -188,11 +194,12 @@ func (c *checker) checkPort(p *Port) error {
 	return cmp.Or(c.checkReference(p.NICGroup, n), c.checkReference(p.SubnetGroup, n))
 }
 
-// checkReference wants the group, and every set that it refers to in the VNet.
+// checkReference wants the group, and every set that it refers to in the VNet. It asks once per group and VNet.
 func (c *checker) checkReference(id string, n *VNet) error {
-	if id == "" {
+	if id == "" || c.resolved[reference{id, n.VNI}] {
 		return nil
 	}
+	c.resolved[reference{id, n.VNI}] = true
 	g := c.groups[id]
 	if g == nil {
 		return fmt.Errorf("group %q is not in the goal", id)

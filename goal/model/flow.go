@@ -103,19 +103,24 @@ type end struct {
 
 // room says why a port may have no further flow, None when it may. Established flows are never evicted.
 func (m *Model) room(port uint32) observe.Reason {
-	used := 0
-	for k := range m.flows {
-		if k.port == port {
-			used++
-		}
-	}
 	switch {
-	case m.FlowQuota > 0 && used >= m.FlowQuota:
+	case m.FlowQuota > 0 && m.used(port) >= m.FlowQuota:
 		return observe.FlowQuota
 	case m.FlowLimit > 0 && len(m.flows) >= m.FlowLimit:
 		return observe.FlowTableFull
 	}
 	return observe.None
+}
+
+// used counts a port's flows.
+func (m *Model) used(port uint32) int {
+	n := 0
+	for k := range m.flows {
+		if k.port == port {
+			n++
+		}
+	}
+	return n
 }
 
 // Flows lists the flow table, sorted.
