@@ -174,7 +174,11 @@ func report(w io.Writer, err error) int {
 		fmt.Fprintln(w, "ringfence:", err)
 		return exitUsage
 	case errors.As(err, &api):
-		fmt.Fprintln(w, api.text())
+		if errText, apiText := err.Error(), api.Error(); errText == apiText {
+			fmt.Fprintln(w, api.text())
+		} else { // said by whom or about what
+			fmt.Fprintln(w, "ringfence:", errText)
+		}
 		if api.Status == 404 {
 			return exitNotFound
 		}

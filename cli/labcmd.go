@@ -85,7 +85,27 @@ func (c *labStatus) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	return a.print(generic(r))
+	v := generic(r)
+	if f := a.flags.Output; f != "" && f != "table" || a.flags.Query != "" {
+		return a.print(v)
+	}
+	fmt.Fprintf(a.out, "Lab %s: API %s, hosts connected: %s\n\n", r.Name, r.Endpoint, strings.Join(r.Connected, ", "))
+	if err := a.print(at(v, "programs"), column{"Program", "name"}, column{"PID", "pid"}, column{"Running", "running"}, column{"Log", "log"}); err != nil {
+		return err
+	}
+	fmt.Fprintln(a.out)
+	if err := a.print(at(v, "hosts"), column{"Host", "name"}, column{"Namespace", "netns"}, column{"Underlay", "underlay"},
+		column{"Management", "management"}, column{"Uplink", "uplink"}); err != nil {
+		return err
+	}
+	fmt.Fprintln(a.out)
+	if err := a.print(at(v, "tenants"), column{"Tenant", "name"}, column{"Subscription", "subscription"}, column{"Token", "token"}); err != nil {
+		return err
+	}
+	if r.Problem != "" {
+		return errors.New(r.Problem)
+	}
+	return nil
 }
 
 type labDown struct {

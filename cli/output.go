@@ -103,11 +103,28 @@ func printRows(w io.Writer, rows []any, columns []column) error {
 			if err != nil {
 				return fmt.Errorf("column %s: %w", c.title, err)
 			}
-			cells[i] = cell(v)
+			cells[i] = short(c, v)
 		}
 		fmt.Fprintln(t, strings.TrimRight(strings.Join(cells, "\t"), "\t "))
 	}
 	return t.Flush()
+}
+
+// short is a cell's text; of ids only the name is shown, and of those in a column of resources the type too.
+func short(c column, v any) string {
+	text := cell(v)
+	ids := strings.Split(text, ", ")
+	for i, id := range ids {
+		if !strings.HasPrefix(id, "/subscriptions/") {
+			return text
+		}
+		if _, tail, ok := strings.Cut(id, "/providers/"); ok && c.title == "Resource" {
+			ids[i] = tail
+		} else {
+			ids[i] = id[strings.LastIndexByte(id, '/')+1:]
+		}
+	}
+	return strings.Join(ids, ", ")
 }
 
 // guessColumns takes the scalar members of the rows' objects; nil when the rows are no objects.

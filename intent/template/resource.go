@@ -185,30 +185,21 @@ func (i *instance) required(x *expansion, name string) (string, bool) {
 // identify evaluates type, name and API version and makes the id.
 func (i *instance) identify(x *expansion) bool {
 	typ, ok1 := i.required(x, "type")
+	if i.parent != nil && ok1 && !i.fullType(typ) {
+		typ = i.parent.typ + "/" + typ
+	}
+	if ok1 {
+		typ, ok1 = i.known(x, typ)
+	}
 	name, ok2 := i.required(x, "name")
 	api, ok3 := i.required(x, "apiVersion")
 	if !ok1 || !ok2 || !ok3 {
 		return false
 	}
-	if p := i.parent; p != nil && !strings.HasPrefix(strings.ToLower(typ), strings.ToLower(p.typ)+"/") {
-		typ, name = p.typ+"/"+typ, p.name+"/"+name
-	} else if p != nil && !strings.Contains(name, "/") {
+	if p := i.parent; p != nil && (!i.fullType(i.node.get("type").text) || !strings.Contains(name, "/")) {
 		name = p.name + "/" + name
 	}
 	types, names := strings.Split(typ, "/"), strings.Split(name, "/")
-	at := i.at.member("type")
-	if len(types) < 2 || slices.Contains(types, "") {
-		x.refuse(i.node.get("type"), at, "'%s' is no resource type: expected Namespace/type", typ)
-		return false
-	}
-	canonical, ok := x.env.KnownType(typ)
-	switch {
-	case ok:
-		typ, types = canonical, strings.Split(canonical, "/")
-	case i.enabled: // one that is not deployed need not be known
-		// The resource stays known by name, so that what depends on it is not blamed as well.
-		x.blame(i.node.get("type"), at, &exprError{code: CodeInvalidResourceType, msg: fmt.Sprintf("the resource type '%s' is not supported", typ)})
-	}
 	if len(types)-1 != len(names) || slices.Contains(names, "") {
 		x.refuse(i.node.get("name"), i.at.member("name"), "the name '%s' does not fit the type '%s', which needs %d names separated by '/'", name, typ, len(types)-1)
 		return false
@@ -219,6 +210,29 @@ func (i *instance) identify(x *expansion) bool {
 		i.id += "/" + types[k+1] + "/" + n
 	}
 	return true
+}
+
+// fullType says that a nested resource's type is written with its parent's.
+func (i *instance) fullType(typ string) bool {
+	return strings.HasPrefix(strings.ToLower(typ), strings.ToLower(i.parent.typ)+"/")
+}
+
+// known gives the canonical spelling of a type that can be deployed. One that cannot is listed; the resource stays known by name, so
+// that what depends on it is not blamed as well.
+func (i *instance) known(x *expansion, typ string) (string, bool) {
+	n, at := i.node.get("type"), i.at.member("type")
+	if types := strings.Split(typ, "/"); len(types) < 2 || slices.Contains(types, "") {
+		x.refuse(n, at, "'%s' is no resource type: expected Namespace/type", typ)
+		return "", false
+	}
+	canonical, ok := x.env.KnownType(typ)
+	switch {
+	case ok:
+		return canonical, true
+	case i.enabled: // one that is not deployed need not be known
+		x.blame(n, at, &exprError{code: CodeInvalidResourceType, msg: fmt.Sprintf("the resource type '%s' is not supported", typ)})
+	}
+	return typ, true
 }
 
 // register makes the instance known under everything by which dependsOn may name it.
