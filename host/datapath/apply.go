@@ -70,6 +70,9 @@ func (d *Datapath) Apply(ctx context.Context, h *goal.Host, devices func(port ui
 	if g := d.Generation(); h.Generation < g {
 		return fmt.Errorf("datapath: generation %d is older than %d, which is in force", h.Generation, g)
 	}
+	if h.Underlay != d.opts.Underlay {
+		return fmt.Errorf("datapath: the goal is for the host at %v, this is %v", h.Underlay, d.opts.Underlay)
+	}
 	u := &update{d: d, h: h, k: &d.kernel, devices: devices,
 		plans: map[uint32]plan{}, groups: map[string]*goal.Group{}, before: map[[16]byte][16]byte{}, staged: map[string][]bpf.Inner{},
 		unused: map[retired]bool{}, checks: map[check]uint64{}, broken: map[groupKey]bool{}, moved: map[uint32]bool{},

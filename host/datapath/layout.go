@@ -71,8 +71,8 @@ func makeBlobWord(class int, slot, epoch uint32) blobWord {
 }
 
 type endpointKey struct {
-	VNI uint32 // family in the top byte
-	IP  [16]byte
+	IP          [16]byte
+	VNI, Unused uint32 // family in the top byte of VNI
 }
 
 type endpointValue struct {
@@ -101,11 +101,11 @@ type flowKey4 struct {
 }
 
 type flowKey6 struct {
-	Port          uint32
 	Local, Remote [16]byte
+	Port          uint32
 	LPort, RPort  uint16
 	Proto         uint8
-	Unused        [3]uint8
+	Unused        [7]uint8
 }
 
 type flowValue struct {
@@ -199,7 +199,7 @@ func addrOf(b [16]byte, fam uint32) netip.Addr {
 }
 
 func endpointKeyOf(vni uint32, ip netip.Addr) endpointKey {
-	return endpointKey{vni | family(ip)<<24, addr16(ip)}
+	return endpointKey{IP: addr16(ip), VNI: vni | family(ip)<<24}
 }
 
 // hash16 names a thing with a long name in maps that outlive the process.

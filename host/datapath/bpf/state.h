@@ -41,7 +41,7 @@ struct port {
 	u32 idle;                    // seconds an established flow may be silent
 	u8 mac[6];
 	u8 has4, has6, more; // more: the port has addresses that are not below but in own_addrs
-	u8 kind, unused[4];
+	u8 kind, unused[6];
 	be32 ip4[ADDRS]; // the unused ones repeat the first
 	struct subnet4 net4[ADDRS];
 	union addr ip6[ADDRS];
@@ -55,8 +55,8 @@ enum { KIND_VETH = 0, KIND_TAP = 1 };
 #define FWD_EPOCH(w) ((u32)((w) >> 32))
 
 struct endpoint_key {
-	u32 vni; // family in the top byte
 	union addr ip;
+	u32 vni, unused; // family in the top byte of vni
 };
 
 struct endpoint {
@@ -81,10 +81,10 @@ struct flow_key4 {
 };
 
 struct flow_key6 {
-	u32 port;
 	union addr local, remote;
+	u32 port;
 	u16 lport, rport;
-	u8 proto, unused[3];
+	u8 proto, unused[7];
 };
 
 enum { FLOW_LIVE = 1, FLOW_DEAD = 2, FLOW_GONE = 3 };
