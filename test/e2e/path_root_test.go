@@ -1,0 +1,175 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The first path: two tenants with the same addresses, machines on two hosts, every protocol in both families, rules that change.
+func TestFirstPath(t *testing.T) {
+	l := newLab(t, 2)
+	for _, tenant := range []string{"contoso", "fabrikam"} {
+		l.vnet(tenant)
+		l.vm(tenant, "a1", "a", "host1")
+		l.vm(tenant, "a2", "a", "host2")
+		l.vm(tenant, "b1", "b", "host1")
+	}
+	// Addresses: a1 .1.4, a2 .1.5, b1 .2.4, in both tenants.
+	l.serve("contoso", "a1", "tcp-serve", ":80")
+	l.serve("contoso", "a1", "udp-serve", ":53")
+	l.serve("contoso", "a1", "tcp-serve", ":8080")
+	t.Run("default rules let the VNet through", func(t *testing.T) {
+		for _, from := range []string{"a2", "b1"} {
+			for _, to := range []string{"10.0.1.4:80", "[fd00:1:0:1::4]:80"} {
+				l.expect(true, "contoso", from, "tcp", to)
+			}
+			for _, to := range []string{"10.0.1.4:53", "[fd00:1:0:1::4]:53"} {
+				l.expect(true, "contoso", from, "udp", to)
+			}
+			l.ping(true, "contoso", from, "10.0.1.4")
+			l.ping(true, "contoso", from, "fd00:1:0:1::4")
+		}
+	})
+	t.Run("another tenant with the same addresses", func(t *testing.T) {
+		l.expect(false, "fabrikam", "a2", "tcp", "10.0.1.4:80") // its own a1, which serves nothing
+		l.serve("fabrikam", "a1", "tcp-serve", ":81")
+		l.expect(true, "fabrikam", "a2", "tcp", "10.0.1.4:81")
+		l.expect(false, "contoso", "a2", "tcp", "10.0.1.4:81")
+	})
+	t.Run("a success answer means enforced", func(t *testing.T) {
+		for range 3 {
+			l.rules("contoso", deny("Tcp", 80)+","+deny("Udp", 53))
+			for _, from := range []string{"a2", "b1"} {
+				l.expect(false, "contoso", from, "tcp", "10.0.1.4:80")
+				l.expect(false, "contoso", from, "tcp", "[fd00:1:0:1::4]:80")
+				l.expect(true, "contoso", from, "tcp", "10.0.1.4:8080")
+			}
+			l.expect(false, "contoso", "b1", "udp", "10.0.1.4:53")
+			l.rules("contoso", "")
+			l.expect(true, "contoso", "a2", "tcp", "10.0.1.4:80")
+			l.expect(true, "contoso", "b1", "udp", "10.0.1.4:53")
+		}
+	})
+	t.Run("drops name reason and rule", func(t *testing.T) {
+		l.rules("contoso", deny("Tcp", 80))
+		l.expect(false, "contoso", "b1", "tcp", "10.0.1.4:80")
+		out := l.must("drops", "-o", "json")
+		if !strings.Contains(out, "securityRules/deny-Tcp-80") || !strings.Contains(out, "acl_rule") {
+			t.Errorf("drops: %s", out)
+		}
+		l.rules("contoso", "")
+	})
+	t.Run("what is deleted is gone", func(t *testing.T) {
+		l.must("vm", "delete", "-g", "g", "-n", "b1", "--as", "fabrikam")
+		ns := fmt.Sprintf("/run/netns/rf-%s-host1-", l.name)
+		deadline := time.Now().Add(5 * time.Second)
+		for {
+			left, _ := filepath.Glob(ns + "*")
+			if len(left) == 4 { // three sandboxes and the services
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("namespaces %v", left)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		l.ping(true, "contoso", "b1", "10.0.1.4")
+	})
+}
+
+// ping sends one ICMP echo.
+func (l *lab) ping(want bool, tenant, from, address string) {
+	l.t.Helper()
+	_, errs, err := l.try("vm", "exec", "-g", "g", "--as", tenant, from, "--", "ping", "-c", "1", "-W", "1", address)
+	if (err == nil) != want {
+		l.t.Errorf("%s: ping from %s to %s: got through %v, want %v %s", tenant, from, address, err == nil, want, errs)
+	}
+}
+
+// The agent dies; packets go on, rules too; a fresh one takes over what is there.
+func TestAgentDiesAndReturns(t *testing.T) {
+	l := newLab(t, 2)
+	l.vnet("contoso")
+	l.vm("contoso", "a1", "a", "host1")
+	l.vm("contoso", "a2", "a", "host2")
+	l.vm("contoso", "b1", "b", "host1")
+	l.serve("contoso", "a1", "tcp-serve", ":80")
+	l.serve("contoso", "a1", "tcp-serve", ":81")
+	l.rules("contoso", deny("Tcp", 81))
+	config := l.kill("host1")
+	for _, from := range []string{"a2", "b1"} {
+		l.expect(true, "contoso", from, "tcp", "10.0.1.4:80")
+		l.expect(false, "contoso", from, "tcp", "10.0.1.4:81")
+	}
+	// Nobody waits for a host that is gone; what is written meanwhile is enforced when it is back.
+	l.rules("contoso", deny("Tcp", 80))
+	l.expect(true, "contoso", "b1", "tcp", "10.0.1.4:80")
+	l.start("host1", config)
+	l.expect(false, "contoso", "b1", "tcp", "10.0.1.4:80")
+	l.expect(true, "contoso", "a2", "tcp", "10.0.1.4:81")
+	l.vm("contoso", "b2", "b", "host1")
+	l.expect(true, "contoso", "b2", "tcp", "10.0.1.4:81")
+}
+
+// kill ends an agent as a crash would.
+func (l *lab) kill(host string) (config string) {
+	l.t.Helper()
+	for _, p := range l.State.Processes {
+		if p.Name == host {
+			if err := syscall.Kill(p.PID, syscall.SIGKILL); err != nil {
+				l.t.Fatal(err)
+			}
+			l.until(host, "disconnected", func(connected bool, _ string) bool { return !connected })
+			return p.Config
+		}
+	}
+	l.t.Fatalf("no agent of %s", host)
+	return ""
+}
+
+// start starts an agent anew and waits until it enforces the newest goal.
+func (l *lab) start(host, config string) {
+	l.t.Helper()
+	cmd := exec.Command(binary, "lab", "exec", "--lab", l.name, host, "--", binary, "agent", "--config", config)
+	log, err := os.OpenFile(filepath.Join(filepath.Dir(config), "agent.log"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer log.Close()
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	l.until(host, "connected and up to date", func(connected bool, line string) bool { return connected && line == "" })
+}
+
+// until polls the list of hosts; ok is told whether the host is connected and what it has not acknowledged.
+func (l *lab) until(host, what string, ok func(connected bool, behind string) bool) {
+	l.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		for _, h := range l.hosts() {
+			behind := ""
+			if h.Acked < h.Generation {
+				behind = "behind"
+			}
+			if h.Name == host && ok(h.Connected, behind) {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			l.t.Fatalf("%s was never %s", host, what)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
