@@ -28,7 +28,8 @@ type Admitter interface {
 	// Apply validates (resource.Validate; resource.InUse on delete), allocates, compiles, commits and publishes one write. It
 	// returns when Deps.Snapshot has it. Faults come back as resource.Faults; ErrConflict (wrapped or not) says that the
 	// stored document is no longer the one that Put was made from (its Revision, 0 for none), or that another write came
-	// between: the caller merges again and retries. On an error nothing is changed.
+	// between: the caller merges again and retries. On an error nothing is changed. A resource group that is deleted takes
+	// everything inside with it, in the same write.
 	Apply(ctx context.Context, w Intent) (Result, error)
 	// Enforced waits until every connected host that revision concerns has acknowledged it. An error other than ctx's says
 	// that a host cannot.

@@ -2,11 +2,8 @@ package arm
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
-	"slices"
-	"strings"
 
 	"ringfence/intent/identity"
 	"ringfence/intent/resource"
@@ -26,7 +23,8 @@ func (q *request) deleteGroup(id resource.ID) error {
 		return err
 	}
 	who := q.who
-	op := q.h.ops.run(d.Key(), func(ctx context.Context) error { return q.h.emptyGroup(ctx, who, id) })
+	op := q.h.ops.run(d.Key(), func(ctx context.Context) error { return q.h.emptyGroup(ctx, who, id, c) })
+	op.word("Deleting")
 	switch op.wait(q.Context(), q.h.Wait) {
 	case succeeded:
 		q.empty(http.StatusOK)
@@ -48,61 +46,20 @@ func (op *operation) why() *errorBody {
 	return op.fault
 }
 
-// emptyGroup deletes what refers before what is referred to, then the group, and waits until all is enforced.
-func (h *handler) emptyGroup(ctx context.Context, who identity.Principal, id resource.ID) error {
-	var last uint64
-	for {
-		docs := inside(h.Snapshot(), id)
-		if len(docs) == 0 {
-			break
-		}
-		deleted := false
-		var blocked resource.Faults
-		for _, d := range docs {
-			w, err := h.apply(ctx, who, deleteChange(d.ID, condition{}))
-			var faults resource.Faults
-			if errors.As(err, &faults) {
-				blocked = append(blocked, faults...)
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			deleted, last = true, max(last, w.Revision)
-		}
-		if !deleted {
-			return deletionBlocked(id, inside(h.Snapshot(), id), blocked)
-		}
-	}
+// emptyGroup deletes a group with everything inside, in one write, and waits until no host knows of it.
+func (h *handler) emptyGroup(ctx context.Context, who identity.Principal, id resource.ID, c condition) error {
 	w, err := h.apply(ctx, who, func(s Snapshot) (in Intent, w written, err error) {
 		d := s.Get(id.Key())
 		if d == nil {
 			return in, w, nil
+		}
+		if err := c.holds(id, d, true); err != nil {
+			return in, w, err
 		}
 		return Intent{Delete: d.Key(), Revision: d.Revision}, w, nil
 	})
 	if err != nil {
 		return err
 	}
-	return h.Admit.Enforced(ctx, max(last, w.Revision))
-}
-
-// inside lists a group's documents in the order in which they can be deleted: the table backwards.
-func inside(s Snapshot, id resource.ID) []*resource.Doc {
-	place := map[string]int{}
-	for i, t := range resource.Types() {
-		place[t.Name] = i
-	}
-	docs := slices.Collect(s.Inside(id.Key()))
-	slices.SortStableFunc(docs, func(a, b *resource.Doc) int { return place[b.ID.Type] - place[a.ID.Type] })
-	return docs
-}
-
-func deletionBlocked(id resource.ID, left []*resource.Doc, why resource.Faults) error {
-	var ids []string
-	for _, d := range left {
-		ids = append(ids, d.ID.String())
-	}
-	return resource.Faults{{Status: http.StatusConflict, Code: "ResourceGroupDeletionBlocked", Details: why,
-		Message: fmt.Sprintf("Deletion of resource group '%s' failed as resources with identifiers '%s' could not be deleted.", id.Group, strings.Join(ids, "', '"))}}
+	return h.Admit.Enforced(ctx, w.Revision)
 }

@@ -41,6 +41,7 @@ type operation struct {
 
 	mu     sync.Mutex
 	status string
+	verb   string // provisioningState meanwhile; "": the type's
 	ended  time.Time
 	fault  *errorBody
 	result int // status of the final answer at operationResults
@@ -74,7 +75,7 @@ func (o *operations) run(key string, work func(ctx context.Context) error) *oper
 		ctx, cancel := context.WithTimeout(context.Background(), longest)
 		defer cancel()
 		op.finish(work(ctx))
-		o.settle(op)
+		o.forget(op) // work that failed left the document as it was
 	}()
 	return op
 }
@@ -122,6 +123,15 @@ func (o *operations) settle(op *operation) {
 	}
 }
 
+// forget ends that a document waits, however the operation ended.
+func (o *operations) forget(op *operation) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.pending[op.key] == op {
+		delete(o.pending, op.key)
+	}
+}
+
 // state is a document's provisioningState.
 func (o *operations) state(d *resource.Doc) string {
 	o.mu.Lock()
@@ -130,12 +140,22 @@ func (o *operations) state(d *resource.Doc) string {
 	if op == nil {
 		return succeeded
 	}
-	switch status, _ := op.state(); status {
-	case inProgress:
-		return pendingState(d.Type)
-	default:
-		return status
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	switch {
+	case op.status != inProgress:
+		return op.status
+	case op.verb != "":
+		return op.verb
 	}
+	return pendingState(d.Type)
+}
+
+// word sets the provisioningState that the document shows meanwhile.
+func (op *operation) word(state string) {
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	op.verb = state
 }
 
 func (op *operation) state() (string, time.Time) {

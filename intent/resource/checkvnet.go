@@ -203,17 +203,16 @@ func (c *check) usedSubnets(subnets []*node) {
 			continue
 		}
 		for _, ip := range parseNIC(nic).IPConfigs {
-			sub, err := ParseID(ip.Subnet)
-			if err != nil || told[ip.Subnet] {
+			if told[ip.Subnet] || TopKey(ip.Subnet) != c.doc.Key() {
 				continue
 			}
 			switch {
 			case !names[ip.Subnet]:
 				told[ip.Subnet] = true
-				c.bad("properties.subnets", "InUseSubnetCannotBeDeleted", "%s", subnetInUse(c.originalName(sub), nic.ID.Child(ipConfiguration, ip.Name)))
+				c.bad("properties.subnets", "InUseSubnetCannotBeDeleted", "%s", subnetInUse(c.originalName(ip.Subnet), nic.ID.Child(ipConfiguration, ip.Name)))
 			case ip.IP.IsValid() && !covers(prefixes[ip.Subnet], ip.IP):
 				told[ip.Subnet] = true
-				c.bad("properties.subnets", "InUsePrefixCannotBeDeleted", "IpPrefix %s on Subnet %s has active allocations and cannot be deleted.", c.oldPrefix(sub, ip.IP), c.originalName(sub))
+				c.bad("properties.subnets", "InUsePrefixCannotBeDeleted", "IpPrefix %s on Subnet %s has active allocations and cannot be deleted.", c.oldPrefix(ip.Subnet, ip.IP), c.originalName(ip.Subnet))
 			}
 		}
 	}
@@ -228,30 +227,42 @@ func covers(prefixes []netip.Prefix, a netip.Addr) bool {
 	return false
 }
 
-// originalName is a subnet's name as it was written, when the stored document still has it.
-func (c *check) originalName(id ID) string {
-	if old := c.lk.Get(c.doc.Key()); old != nil {
-		for _, s := range parseVNet(old).Subnets {
-			if strings.EqualFold(s.Name, id.Name()) {
-				return s.Name
-			}
+// oldSubnet is the stored subnet that the write changes or takes away, nil when it is not known.
+func (c *check) oldSubnet(key string) *Subnet {
+	old := c.doc.was
+	if old == nil {
+		old = c.lk.Get(c.doc.Key())
+	}
+	if old == nil {
+		return nil
+	}
+	v := parseVNet(old)
+	for i := range v.Subnets {
+		if strings.ToLower(v.Subnets[i].ID) == key {
+			return &v.Subnets[i]
 		}
 	}
-	return id.Name()
+	return nil
+}
+
+// originalName is a subnet's name as it was written.
+func (c *check) originalName(key string) string {
+	if s := c.oldSubnet(key); s != nil {
+		return s.Name
+	}
+	return key[strings.LastIndexByte(key, '/')+1:]
 }
 
 // oldPrefix is the stored prefix that holds a.
-func (c *check) oldPrefix(id ID, a netip.Addr) string {
-	if old := c.lk.Get(c.doc.Key()); old != nil {
-		for _, s := range parseVNet(old).Subnets {
-			for _, p := range s.Prefixes {
-				if strings.EqualFold(s.Name, id.Name()) && p.Contains(a) {
-					return p.String()
-				}
+func (c *check) oldPrefix(key string, a netip.Addr) string {
+	if s := c.oldSubnet(key); s != nil {
+		for _, p := range s.Prefixes {
+			if p.Contains(a) {
+				return p.String()
 			}
 		}
 	}
-	return a.String()
+	return netip.PrefixFrom(a, a.BitLen()).String()
 }
 
 func subnetInUse(name string, user ID) string {

@@ -30,7 +30,7 @@ var defaultSecurityRule = &Type{
 			defaultText("direction", func(d *defaultRule) string { return d.direction }),
 			fixed("sourcePortRanges", "[]"), fixed("destinationPortRanges", "[]"),
 			fixed("sourceAddressPrefixes", "[]"), fixed("destinationAddressPrefixes", "[]"),
-		),
+		).always(),
 	),
 }
 

@@ -21,6 +21,7 @@ type Doc struct {
 	System   System          // allocated and read-only facts
 	Revision int64           // store revision of the last write, 0 when not stored yet: the ETag
 
+	was      *Doc  // of a tentative document: what it replaces
 	parsed   any   // the typed form of Body, without System: made once, shared by every view
 	parsedAt *byte // the Body that it was made from
 }

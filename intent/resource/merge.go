@@ -26,11 +26,13 @@ func Put(old *Doc, id ID, body []byte, apiVersion string) (*Doc, Faults) {
 	return next(old, id, root), nil
 }
 
+// next is the document that replaces old. The casing of the first write stays.
 func next(old *Doc, id ID, root *node) *Doc {
-	d := NewDoc(id, root.append(nil))
-	if old != nil { // the casing of the first write stays
-		d.ID, d.System, d.Revision = old.ID, old.System, old.Revision
+	if old == nil {
+		return NewDoc(id, root.append(nil))
 	}
+	d := NewDoc(old.ID, root.append(nil))
+	d.System, d.Revision, d.was = old.System, old.Revision, old
 	return d
 }
 
