@@ -70,6 +70,43 @@ func (g *sender) rule() *goal.Rule {
 	return &rules[g.r.IntN(len(rules))]
 }
 
+// aimed is a packet at the edge of one rule, so that of many rules each has a say: its protocol, destination and ports, or
+// beside them by one.
+func (g *sender) aimed() model.Packet {
+	r, rule := g.r, g.rule()
+	if rule == nil || g.vnet == nil {
+		return g.traffic(g.destination())
+	}
+	dst := g.endpoint().IP
+	if n := len(rule.Dst.Prefixes); n > 0 {
+		p := rule.Dst.Prefixes[r.IntN(n)]
+		dst = [...]netip.Addr{p.Addr(), p.Addr(), lastOf(p), lastOf(p), step(p.Addr(), -1), step(lastOf(p), 1)}[r.IntN(6)]
+	}
+	p := g.traffic(dst)
+	switch rule.Protocol {
+	case goal.TCP, goal.UDP:
+		p.Protocol = rule.Protocol
+	case goal.ICMP:
+		p.SrcPort, p.DstPort, p.TCPFlags = 0, 0, 0
+		g.icmp(&p)
+		return p
+	}
+	if p.Protocol == goal.TCP || p.Protocol == goal.UDP {
+		p.SrcPort, p.DstPort = g.inside(rule.SrcPorts), g.inside(rule.DstPorts)
+		p.TCPFlags, p.ICMPType, p.ICMPID = 0, 0, 0
+	}
+	if p.Protocol == goal.TCP {
+		p.TCPFlags = model.SYN
+	}
+	return p
+}
+
+// inside is an edge of a range, now and then one beside it.
+func (g *sender) inside(ranges []goal.PortRange) uint16 {
+	p := ranges[g.r.IntN(len(ranges))]
+	return [...]uint16{p.Lo, p.Hi, p.Lo, p.Hi, p.Lo - 1, p.Hi + 1}[g.r.IntN(6)]
+}
+
 // edge is the first or last address of a rule's or set's prefix, or one beside it.
 func (g *sender) edge() netip.Addr {
 	r := g.r

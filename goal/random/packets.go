@@ -30,6 +30,8 @@ func Packet(r *rand.Rand, h *goal.Host, port uint32) model.Packet {
 		p = g.discovery()
 	case 2:
 		p = g.dhcp()
+	case 3, 4, 5, 6, 7, 8:
+		p = g.aimed()
 	default:
 		p = g.traffic(g.destination())
 	}

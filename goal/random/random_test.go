@@ -89,3 +89,37 @@ func TestTrafficKnowsFlows(t *testing.T) {
 		t.Errorf("hits %v", hits)
 	}
 }
+
+// Of a thousand rules the last ones have their say too: in every tenth of a group rules are met.
+func TestEveryRuleHasItsSay(t *testing.T) {
+	var tenths [10]int
+	for seed := range uint64(30) {
+		r := rand.New(rand.NewPCG(seed, 7))
+		for _, h := range random.Hosts(r, 1000) {
+			place := map[string]float64{} // group and rule → place in the group, 0 to 1
+			for _, g := range h.Groups {
+				for _, rules := range [][]goal.Rule{g.In, g.Out} {
+					for i, rule := range rules[:len(rules)-3] {
+						place[g.ID+rule.Name] = float64(i) / float64(len(rules)-3)
+					}
+				}
+			}
+			m := model.New(h)
+			for _, p := range h.Ports {
+				for range 300 {
+					m.Forget()
+					v, _ := m.Out(p.Index, random.Packet(r, h, p.Index))
+					if at, ok := place[v.Group+v.Rule]; ok && len(h.Groups[0].In) > 100 {
+						tenths[int(at*10)]++
+					}
+				}
+			}
+		}
+	}
+	t.Logf("denials by tenth of the group: %v", tenths)
+	for i, n := range tenths {
+		if n < 50 {
+			t.Errorf("tenth %d: %d denials", i, n)
+		}
+	}
+}

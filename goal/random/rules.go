@@ -103,6 +103,9 @@ func (v *maker) group(id string) goal.Group {
 	n := 1 + v.r.IntN(v.size)
 	for i := range n {
 		rule := v.rule(fmt.Sprintf("securityRules/r%d", i), uint16(100+i*3))
+		if v.r.IntN(n) >= broad {
+			v.narrow(&rule)
+		}
 		if v.r.IntN(2) == 0 {
 			g.In = append(g.In, rule)
 		} else {
@@ -142,6 +145,35 @@ func (v *maker) rule(name string, priority uint16) goal.Rule {
 		r.Dst = set([...]string{goal.SetPlatformDNS, goal.SetPlatformIMDS}[v.r.IntN(2)])
 	}
 	return r
+}
+
+// broad is about how many rules of a group match much; were there more, the last of many would never have a say.
+const broad = 6
+
+// narrow leaves of a rule one protocol, few ports and few destinations; rules for the platform stay.
+func (v *maker) narrow(r *goal.Rule) {
+	if slices.Contains(r.Dst.Sets, goal.SetPlatformDNS) || slices.Contains(r.Dst.Sets, goal.SetPlatformIMDS) {
+		return
+	}
+	r.Protocol = []uint8{goal.TCP, goal.TCP, goal.UDP, goal.UDP, goal.ICMP}[v.r.IntN(5)]
+	r.Src, r.SrcPorts = anyone, []goal.PortRange{goal.AnyPort}
+	switch v.r.IntN(4) {
+	case 0:
+		r.Src = v.match()
+	case 1:
+		r.Src = set(goal.SetVirtualNetwork)
+	}
+	if v.r.IntN(4) > 0 {
+		a := v.near()
+		r.Dst = goal.Match{Prefixes: []netip.Prefix{netip.PrefixFrom(a, a.BitLen()-v.r.IntN(3)).Masked()}}
+	} else if r.Dst.Any {
+		r.Dst = set(v.setNames[v.r.IntN(len(v.setNames))])
+	}
+	lo := uint16(v.r.Uint32())
+	if r.Protocol == goal.ICMP {
+		lo = uint16([]uint8{model.EchoReply, model.EchoRequest, model.EchoRequest6, model.EchoReply6, 3}[v.r.IntN(5)])
+	}
+	r.DstPorts = []goal.PortRange{{Lo: lo, Hi: uint16(min(65535, int(lo)+v.r.IntN(4)))}}
 }
 
 func (v *maker) match() goal.Match {
