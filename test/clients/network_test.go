@@ -168,6 +168,9 @@ func TestSecurityGroups(t *testing.T) {
 	}
 	var order []string
 	for _, d := range n.Properties.DefaultSecurityRules {
+		if d.Properties == nil {
+			t.Fatalf("default rule %s has no properties", *d.Name)
+		}
 		order = append(order, fmt.Sprintf("%s %d %s %s %s>%s", *d.Name, *d.Properties.Priority, *d.Properties.Direction, *d.Properties.Access,
 			*d.Properties.SourceAddressPrefix, *d.Properties.DestinationAddressPrefix))
 		if d.Properties.SourceAddressPrefixes == nil || d.Properties.DestinationPortRanges == nil {

@@ -123,7 +123,7 @@ func TestSkipsOnlyWithoutRoot(t *testing.T) {
 			if !regexp.MustCompile(`\.Skip(f|Now)?\(`).MatchString(line) {
 				continue
 			}
-			around := strings.Join(lines[max(0, i-3):i+1], "\n")
+			around := strings.Join(lines[max(0, i-8):i+1], "\n")
 			if !strings.Contains(around, "Geteuid") && !strings.Contains(around, "RINGFENCE_SOAK") {
 				t.Errorf("%s:%d: a skip that is not about root: %s", f.path, i+1, strings.TrimSpace(line))
 			}
