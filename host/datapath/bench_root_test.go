@@ -1,0 +1,180 @@
+package datapath
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+
+	"ringfence/goal"
+	"ringfence/goal/model"
+	"ringfence/host/kernel/netns"
+)
+
+// The benchmarks are program test runs minus an empty program. The sender has the gateway's MAC, so that a frame that was
+// delivered can be run again.
+
+const benchGroup = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/networkSecurityGroups/"
+
+// bigGroup has n rules per direction over many prefixes and ports, none of which matches the benchmark's packets but the one at
+// position hit, and behind them the default rules.
+func bigGroup(name string, n, prefixes, hit int) goal.Group {
+	r := rand.New(rand.NewPCG(7, uint64(n)))
+	g := goal.Group{ID: benchGroup + name}
+	for in := range 2 {
+		var rules []goal.Rule
+		for i := range n {
+			rule := goal.Rule{Name: fmt.Sprintf("securityRules/r%d", i), Priority: uint16(100 + i), Allow: i%2 == 0, Protocol: goal.TCP,
+				SrcPorts: []goal.PortRange{goal.AnyPort}, DstPorts: []goal.PortRange{{Lo: uint16(20000 + i), Hi: uint16(20000 + 2*i)}}}
+			m := goal.Match{}
+			for range max(1, prefixes/max(1, n)) {
+				m.Prefixes = append(m.Prefixes, netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(20 + r.IntN(150)), byte(r.IntN(256)), byte(r.IntN(256)), 0}), 24+r.IntN(8)).Masked())
+			}
+			rule.Src, rule.Dst = m, goal.Match{Any: true}
+			if i == hit {
+				rule.Src, rule.Allow, rule.Protocol = goal.Match{Any: true}, true, goal.ProtocolAny
+				rule.DstPorts = []goal.PortRange{goal.AnyPort}
+			}
+			rules = append(rules, rule)
+		}
+		rules = append(rules, defaultRules(in == 1)...)
+		if in == 1 {
+			g.In = rules
+		} else {
+			g.Out = rules
+		}
+	}
+	return g
+}
+
+type runway struct {
+	d     *Datapath
+	empty *ebpf.Program
+	h     *goal.Host
+}
+
+// newRunway opens a data plane with two local ports whose four NSGs have n rules each; it calls fn in its namespace.
+func newRunway(b testing.TB, flows, n, prefixes, hit int, fn func(*runway)) {
+	o := testOptions(b)
+	o.Flows = flows
+	ns := fmt.Sprintf("rft%d-%d", os.Getpid(), testCounter.Add(1))
+	if err := netns.New(ns); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { netns.Delete(ns) })
+	empty, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SchedCLS, License: "MIT",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 7), asm.Return()}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { empty.Close() })
+	if err := netns.Do(ns, func() error {
+		runtime.LockOSThread()
+		d := openTest(b, o)
+		h := testGoals([]*wireHost{{underlay: o.Underlay}}, 2)[0]
+		h.Groups = nil
+		for i := range h.Ports {
+			p := &h.Ports[i]
+			p.MAC = model.Gateway
+			p.NICGroup, p.SubnetGroup = benchGroup+fmt.Sprint("n", i), benchGroup+fmt.Sprint("s", i)
+			h.Groups = append(h.Groups, bigGroup(fmt.Sprint("n", i), n, prefixes, hit), bigGroup(fmt.Sprint("s", i), n, prefixes, hit))
+		}
+		(&wire{t: b}).apply(&wireHost{dp: d, ports: map[uint32]*wirePort{1: {ifindex: 1}, 2: {ifindex: 2}}}, h)
+		if err := d.coll.Maps["port_flows"].Put(uint32(1), uint32(0)); err != nil {
+			return err
+		}
+		fn(&runway{d, empty, h})
+		return nil
+	}); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func (r *runway) frame(sport, dport uint16, flags uint8, v6 bool) []byte {
+	i := 0
+	if v6 {
+		i = 1
+	}
+	p := model.Open(&r.h.Ports[0], goal.TCP, r.h.Ports[1].Addresses[i].IP, sport, dport)
+	p.TCPFlags, p.Len = flags, 100
+	return p.Frame()
+}
+
+// cost runs a frame n times and returns nanoseconds per run, without what an empty program takes.
+func (r *runway) cost(b testing.TB, frame []byte, n int) float64 {
+	b.Helper()
+	ret, all, err := r.d.coll.Programs["port_out"].Benchmark(frame, n, nil)
+	if err != nil || ret != 7 {
+		b.Fatalf("returned %d: %v", ret, err)
+	}
+	_, nothing, err := r.empty.Benchmark(frame, n, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return float64(all-nothing) // Benchmark gives the time of one run
+}
+
+func BenchmarkEstablished(b *testing.B) {
+	for _, v6 := range []bool{false, true} {
+		b.Run(fmt.Sprintf("v6=%v", v6), func(b *testing.B) {
+			newRunway(b, 1<<16, 1000, 4000, -1, func(r *runway) {
+				r.cost(b, r.frame(1000, 2000, model.SYN, v6), 1)
+				frame := r.frame(1000, 2000, model.ACK, v6)
+				var ns []float64
+				for range 21 {
+					ns = append(ns, r.cost(b, frame, 100_000))
+				}
+				slices.Sort(ns)
+				b.ReportMetric(ns[10], "ns/packet")
+				b.ReportMetric(0, "ns/op")
+			})
+		})
+	}
+}
+
+// BenchmarkFirst judges fresh tuples, one run each: both ends' four groups and both flow entries.
+func BenchmarkFirst(b *testing.B) {
+	for _, c := range []struct {
+		name           string
+		rules, hit, v6 int
+	}{{"default", 1000, -1, 0}, {"rule1", 1000, 0, 0}, {"rule500", 1000, 499, 0}, {"rules=1", 1, -1, 0}, {"default6", 1000, -1, 1}} {
+		b.Run(c.name, func(b *testing.B) {
+			newRunway(b, 1<<18, c.rules, 4*c.rules, c.hit, func(r *runway) {
+				var ns []time.Duration
+				nothing := r.emptyOnce(b)
+				for i := range 20_000 {
+					ret, d, err := r.d.coll.Programs["port_out"].Benchmark(r.frame(uint16(1024+i), uint16(2000+i%7), model.SYN, c.v6 == 1), 1, nil)
+					if err != nil || ret != 7 {
+						b.Fatalf("returned %d: %v", ret, err)
+					}
+					ns = append(ns, d-nothing)
+				}
+				slices.Sort(ns)
+				b.ReportMetric(float64(ns[len(ns)/2]), "ns-p50")
+				b.ReportMetric(float64(ns[len(ns)*99/100]), "ns-p99")
+				b.ReportMetric(0, "ns/op")
+			})
+		})
+	}
+}
+
+// emptyOnce is the median of single runs of nothing.
+func (r *runway) emptyOnce(b testing.TB) time.Duration {
+	var ns []time.Duration
+	for range 2001 {
+		_, d, err := r.empty.Benchmark(r.frame(1, 2, model.SYN, false), 1, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		ns = append(ns, d)
+	}
+	slices.Sort(ns)
+	return ns[len(ns)/2]
+}
