@@ -61,7 +61,7 @@ func serveAll(list []*contender) error {
 		args := append(append([]string{}, c.server...), absLoad(), "serve", c.addr, strconv.Itoa(loadPort), "1")
 		c.proc = exec.Command(args[0], args[1:]...)
 		c.proc.Stderr = os.Stderr
-		c.proc.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+		c.proc.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM}
 		out, err := c.proc.StdoutPipe()
 		if err != nil {
 			return fmt.Errorf("serve %s: %w", c.name, err)
@@ -77,7 +77,7 @@ func serveAll(list []*contender) error {
 	return nil
 }
 
-// stopAll ends the servers with their children, which are a process group of their own.
+// stopAll ends the servers with their children, which are a session and a process group of their own.
 func stopAll(list []*contender) {
 	for _, c := range list {
 		if c.proc != nil && c.proc.Process != nil {
@@ -121,7 +121,9 @@ func (c *contender) run(ctx context.Context, mode string, slice time.Duration) s
 	ctx, cancel := context.WithTimeout(ctx, slice+15*time.Second)
 	defer cancel()
 	args := append(append([]string{}, c.client...), absLoad(), "run", mode, c.addr, strconv.Itoa(loadPort), fmt.Sprint(slice.Seconds()), "0")
-	out, err := exec.CommandContext(ctx, args[0], args[1:]...).Output()
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a session of its own: see the load generator's priority
+	out, err := cmd.Output()
 	if err == nil {
 		err = json.Unmarshal(out, &s)
 	}

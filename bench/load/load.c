@@ -54,6 +54,11 @@ static void pin(const char *cpu)
 		die("sched_setaffinity");
 	if (setpriority(PRIO_PROCESS, 0, -20))
 		die("setpriority");
+	FILE *f = fopen("/proc/self/autogroup", "w"); // where it exists, nice counts inside a session only, and this between sessions
+	if (f) {
+		fputs("-20", f);
+		fclose(f);
+	}
 }
 
 static struct addrinfo *resolve(const char *address, int port, int type)
