@@ -30,10 +30,7 @@ func (v *Server) Apply(ctx context.Context, w arm.Intent) (arm.Result, error) {
 		var conflict *store.Conflict
 		switch {
 		case err == nil:
-			if result.Revision > 0 {
-				_, err = v.store.Wait(ctx, result.Revision)
-			}
-			return result, err
+			return v.settle(ctx, result)
 		case !errors.As(err, &conflict):
 			return arm.Result{}, refusal(err)
 		case try == tries || moved(v.store.Snapshot(), w):
@@ -41,6 +38,25 @@ func (v *Server) Apply(ctx context.Context, w arm.Intent) (arm.Result, error) {
 		}
 		v.await(ctx, base.Revision()+1)
 	}
+}
+
+// settle waits until the newest snapshot has the write and takes the document from there.
+func (v *Server) settle(ctx context.Context, r arm.Result) (arm.Result, error) {
+	if r.Revision == 0 {
+		return r, nil
+	}
+	snap, err := v.store.Wait(ctx, r.Revision)
+	if err != nil || r.Doc == nil {
+		return r, err
+	}
+	stored := snap.Get(r.Doc.Key())
+	if stored == nil || stored.Revision != int64(r.Revision) { // another server has gone on already
+		own := *r.Doc
+		own.Revision = int64(r.Revision)
+		stored = &own
+	}
+	r.Doc = stored
+	return r, nil
 }
 
 // await gives the watch a moment to bring what the transaction met.
@@ -90,9 +106,6 @@ func (v *Server) decide(ctx context.Context, base *store.Snapshot, w arm.Intent)
 	var err error
 	if result.Revision, err = v.store.Commit(ctx, write); err != nil {
 		return arm.Result{}, err
-	}
-	if result.Doc != nil {
-		result.Doc.Revision = int64(result.Revision)
 	}
 	return result, nil
 }

@@ -82,13 +82,23 @@ func (v *Server) noteAck(host string, generation uint64, problem string) {
 	}
 }
 
-// keepAcks makes acknowledgements visible to every server.
+// keepAcks makes acknowledgements visible to every server. Revisions that changed nothing for a host follow a little later: another
+// server that saw a change which this one never saw, because the next one undid it, waits for them.
 func (v *Server) keepAcks(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-v.kick:
+		case <-tick.C:
+			stored := v.store.Snapshot().Acks()
+			for _, s := range v.publisher.Hosts() {
+				if s.Connected && s.Acked > stored[s.Name] {
+					v.noteAck(s.Name, s.Acked, s.Problem)
+				}
+			}
 		}
 		v.mu.Lock()
 		notes := v.acks

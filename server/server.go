@@ -87,7 +87,7 @@ func (v *Server) compile(snap *store.Snapshot) (map[string]*goal.Host, []compile
 	for _, h := range snap.Hosts() {
 		facts.Hosts = append(facts.Hosts, compile.HostFact{Name: h.Name, Underlay: h.Underlay})
 	}
-	return compile.Compile(snap.View(), facts, v.memo), compile.Problems(snap.View(), facts, v.memo)
+	return compile.Build(snap.View(), facts, v.memo)
 }
 
 // Goal is the newest goal of a host.

@@ -42,22 +42,33 @@ const (
 // plane is a control plane under test: store, server, API, and what hosts need to call it.
 type plane struct {
 	*Server
-	t     *testing.T
+	t     testing.TB
 	url   string
 	agent string // address for hosts
 	ca    *x509.Certificate
 	key   *ecdsa.PrivateKey
 }
 
-func newPlane(t *testing.T) *plane {
+func newPlane(t testing.TB) *plane {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "rf") // short: it holds unix sockets
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	s, err := store.Open(within(t), store.Options{DataDir: filepath.Join(dir, "d"), RunDir: dir, NoSync: true,
+	return newPlaneOn(t, store.Options{DataDir: filepath.Join(dir, "d"), RunDir: dir, NoSync: true,
 		PrefixLists: map[string][]netip.Prefix{"Storage": {netip.MustParsePrefix("203.0.113.0/28")}}})
+}
+
+// beside makes another server on the same etcd.
+func (p *plane) beside() *plane {
+	p.t.Helper()
+	return newPlaneOn(p.t, store.Options{Endpoints: p.store.Endpoints()})
+}
+
+func newPlaneOn(t testing.TB, o store.Options) *plane {
+	t.Helper()
+	s, err := store.Open(within(t), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +142,7 @@ func (p *plane) issue(name string) tls.Certificate {
 // fakeHost is a connected host whose acknowledgements the test gives.
 type fakeHost struct {
 	*publish.Client
-	t     *testing.T
+	t     testing.TB
 	leave func()
 }
 
@@ -185,7 +196,7 @@ func within(t testing.TB) context.Context {
 	return ctx
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -200,7 +211,7 @@ type reply struct {
 	body   []byte
 }
 
-func (r reply) state(t *testing.T) string {
+func (r reply) state(t testing.TB) string {
 	t.Helper()
 	var b struct {
 		Properties struct{ ProvisioningState string }
@@ -511,6 +522,69 @@ func TestOperatorsRoutes(t *testing.T) {
 	r := p.do(http.MethodGet, p.url+"/ringfence/v1/hosts?api-version=2024-05-01", "")
 	if r.status < 400 || bytes.Contains(r.body, []byte("host1")) {
 		t.Errorf("a tenant is told: %d %s", r.status, r.body)
+	}
+}
+
+// A write at one server waits for a host that speaks to another one, and both servers say the same.
+func TestTwoServers(t *testing.T) {
+	a := newPlane(t)
+	b := a.beside()
+	var held atomic.Bool
+	goals := make(chan uint64, 100)
+	h1, h2 := a.host("host1", "198.18.0.11"), b.host("host2", "198.18.0.12")
+	h2.obey()
+	go func() {
+		for g := range h1.Goals() {
+			if held.Load() {
+				goals <- g.Generation
+				continue
+			}
+			h1.Ack(g.Generation, "")
+		}
+	}()
+	settled := func(p *plane) bool {
+		hosts := p.store.Snapshot().Hosts()
+		return len(hosts) == 2 && hosts[0].Connected && hosts[1].Connected && len(p.store.Snapshot().Acks()) == 2
+	}
+	eventually(t, "both servers know both hosts", func() bool { return settled(a) && settled(b) })
+	b.network()
+	if g, _ := a.Goal("host1"); len(g.Ports) != 1 {
+		t.Errorf("b answered before a gave host1 its goal: %s", goal.Text(g))
+	}
+	held.Store(true)
+	r := b.do(http.MethodPut, network+"networkSecurityGroups/n", nsg(500))
+	if r.state(t) != "Updating" {
+		t.Fatalf("answer %s while host1 has not acknowledged at the other server", r.body)
+	}
+	h1.Ack(<-goals, "")
+	poll := r.header.Get("Azure-AsyncOperation")
+	for _, p := range []*plane{a, b} {
+		path := p.url + poll[strings.Index(poll, "/subscriptions"):]
+		eventually(t, "the operation ends at each server", func() bool {
+			return bytes.Contains(p.do(http.MethodGet, path, "").body, []byte(`"Succeeded"`))
+		})
+	}
+	held.Store(false)
+
+	const n = 20
+	results := make(chan reply, n)
+	for i := range n {
+		go func() {
+			results <- []*plane{a, b}[i%2].do(http.MethodPut, network+fmt.Sprintf("networkInterfaces/n%d", i), nic("b"))
+		}()
+	}
+	for range n {
+		if r := <-results; r.status != 201 {
+			t.Errorf("%d %s", r.status, r.body)
+		}
+	}
+	eventually(t, "the first server knows them all", func() bool { return len(a.store.Snapshot().View().NICs) == n+1 })
+	seen := map[string]bool{}
+	for _, d := range a.store.Snapshot().View().NICs {
+		seen[d.IPConfigs[0].IP.String()] = true
+	}
+	if len(seen) != n+1 {
+		t.Errorf("%d addresses for %d interfaces: %v", len(seen), n+1, seen)
 	}
 }
 
