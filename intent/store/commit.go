@@ -16,6 +16,8 @@ type Write struct {
 	Put    []Put
 	Delete []string // keys; those that do not exist are passed over
 	Guard  []string // keys of further documents, present or absent, that must be as Base has them
+
+	refs map[*resource.Doc][]string
 }
 
 // Put is a document as it is to be, with all claims it holds from now on: those it held before and are not listed are given
@@ -46,13 +48,16 @@ func (s *Store) Commit(ctx context.Context, w *Write) (uint64, error) {
 		return base.Revision(), nil
 	}
 	ops := append(p.ops, clientv3.OpPut(generationKey, ""))
+	s.mine.expect(p.new, p.values)
 	resp, err := s.client.Txn(ctx).If(p.compares...).Then(ops...).Else(p.probes...).Commit()
 	if err != nil {
+		s.mine.forget(p.values)
 		return 0, s.check("commit", err)
 	}
 	if resp.Succeeded {
 		return uint64(resp.Header.Revision), nil
 	}
+	s.mine.forget(p.values)
 	var kvs []*mvccpb.KeyValue
 	for _, r := range resp.Responses {
 		kvs = append(kvs, r.GetResponseRange().GetKvs()...)

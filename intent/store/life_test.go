@@ -90,6 +90,29 @@ func TestSnapshotIsImmutable(t *testing.T) {
 	}
 }
 
+// One transaction hands a claim from one document to another, whichever of them its events name first.
+func TestClaimsChangeHands(t *testing.T) {
+	s := start(t, Options{})
+	must(t, s, put(group(t), nsg(t, "b")).claiming("unused"))
+	for _, pair := range [][2]string{{"b", "a"}, {"a", "c"}, {"c", "b"}} {
+		from, to := nsg(t, pair[0]), nsg(t, pair[1])
+		must(t, s, &Write{Put: []Put{{Doc: from, Claims: []Claim{{"vni/7", from.ID.String()}}}}})
+		snap := must(t, s, &Write{Put: []Put{{Doc: from}, {Doc: to, Claims: []Claim{{"vni/7", to.ID.String()}}}}})
+		if holder, _ := snap.Holder("vni/7"); holder != to.Key() {
+			t.Errorf("from %s to %s: held by %q", from.Key(), to.Key(), holder)
+		}
+		if snap = must(t, s, &Write{Put: []Put{{Doc: from, Claims: []Claim{{"vni/8", ""}}}}, Delete: []string{to.Key()}}); snap.Len() != 3-1 {
+			t.Errorf("%d documents", snap.Len())
+		}
+		if _, held := snap.Holder("vni/7"); held {
+			t.Error("a claim outlives its document")
+		}
+		must(t, s, &Write{Put: []Put{{Doc: from}, {Doc: to}}})
+		consistent(t, s)
+		must(t, s, &Write{Delete: []string{from.Key()}})
+	}
+}
+
 // A watch that comes too late for the history loads everything anew, keeping the documents it has.
 func TestWatchAfterCompaction(t *testing.T) {
 	a := start(t, Options{})

@@ -16,6 +16,7 @@ import (
 type plan struct {
 	base     *content
 	new      map[string]*entry // documents as they will be
+	values   map[string][]byte // of the new documents, as stored
 	gone     map[string]bool   // documents that will not be
 	compares []clientv3.Cmp
 	ops      []clientv3.Op
@@ -24,7 +25,7 @@ type plan struct {
 }
 
 func newPlan(base *Snapshot, w *Write) (*plan, error) {
-	p := &plan{base: base.c, new: map[string]*entry{}, gone: map[string]bool{}, compared: map[string]bool{}}
+	p := &plan{base: base.c, new: map[string]*entry{}, values: map[string][]byte{}, gone: map[string]bool{}, compared: map[string]bool{}}
 	for _, key := range w.Delete {
 		if _, ok := p.base.docs.get(key); ok {
 			p.gone[key] = true
@@ -35,12 +36,13 @@ func newPlan(base *Snapshot, w *Write) (*plan, error) {
 		if p.gone[key] || p.new[key] != nil {
 			return nil, errors.New("commit: " + key + " occurs twice in one write")
 		}
-		refs := references(put.Doc)
+		refs := w.references(put.Doc)
 		value, err := encode(put, refs)
 		if err != nil {
 			return nil, err
 		}
 		p.new[key] = &entry{doc: put.Doc, refs: refs, claims: put.Claims}
+		p.values[key] = value
 		p.ops = append(p.ops, clientv3.OpPut(docPrefix+key, string(value)))
 	}
 	for _, put := range w.Put {

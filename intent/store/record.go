@@ -43,6 +43,18 @@ func references(d *resource.Doc) []string {
 	return slices.DeleteFunc(d.RefKeys(), func(to string) bool { return to == own || strings.HasPrefix(to, own+"/") })
 }
 
+// references is kept for the two times that it is asked: of the tentative snapshot and of the transaction.
+func (w *Write) references(d *resource.Doc) []string {
+	if refs, known := w.refs[d]; known {
+		return refs
+	}
+	if w.refs == nil {
+		w.refs = map[*resource.Doc][]string{}
+	}
+	w.refs[d] = references(d)
+	return w.refs[d]
+}
+
 func encode(p Put, refs []string) ([]byte, error) {
 	head, err := json.Marshal(record{p.Doc.ID.String(), p.Doc.System, refs, p.Claims})
 	if err != nil {

@@ -120,7 +120,7 @@ func (s *Snapshot) With(w *Write) *Snapshot {
 	}
 	for _, p := range w.Put {
 		key := p.Doc.ID.Key()
-		e := &entry{doc: p.Doc, refs: references(p.Doc), claims: p.Claims}
+		e := &entry{doc: p.Doc, refs: w.references(p.Doc), claims: p.Claims}
 		if old, ok := s.c.docs.get(key); ok {
 			e.created = old.created
 		}

@@ -71,6 +71,7 @@ type Store struct {
 	snap    *Snapshot
 	changed chan struct{} // closed and replaced whenever snap is replaced
 	history history
+	mine    mine
 
 	beforeWatch func() // nil but in tests: runs between a load and its watch
 }

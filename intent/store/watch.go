@@ -105,6 +105,7 @@ func (s *Store) load(ctx context.Context) (int64, error) {
 		return 0, fmt.Errorf("load: %w", err)
 	}
 	rev := at.Header.Revision
+	s.mine.clear() // events that are passed over would leave theirs there for ever
 	old := s.Snapshot()
 	snap := &Snapshot{c: &content{hosts: map[string]Host{}}, acks: map[string]Ack{}, seen: map[string]sighting{}, lists: s.opt.PrefixLists}
 	if len(at.Kvs) > 0 {
@@ -209,6 +210,9 @@ func (s *Store) read(kv *mvccpb.KeyValue, deleted bool, old *Snapshot) (n news, 
 	case strings.HasPrefix(n.key, refPrefix), strings.HasPrefix(n.key, allocPrefix):
 		return n, false
 	case deleted || !strings.HasPrefix(n.key, docPrefix):
+		return n, true
+	}
+	if n.doc = s.mine.take(n.key[len(docPrefix):], kv); n.doc != nil {
 		return n, true
 	}
 	if old != nil {
