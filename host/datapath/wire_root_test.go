@@ -251,3 +251,5 @@ func TestRemotePing(t *testing.T) {
 		w.explain(h)
 	}
 }
+
+func inNamespace(ns string, fn func() error) error { return netns.Do(ns, fn) }
