@@ -203,13 +203,13 @@ func (m *Manager) pruneDevices(keep map[string]bool) error {
 		if err != nil {
 			return err
 		}
-		var errs []error
+		var gone []string
 		for _, l := range links {
 			if !keep[l.Name] && strings.HasPrefix(l.Alias, "ringfence "+m.o.Instance+" ") {
-				errs = append(errs, c.Delete(l.Name))
+				gone = append(gone, l.Name)
 			}
 		}
-		return errors.Join(errs...)
+		return c.DeleteAll(gone)
 	})
 }
 

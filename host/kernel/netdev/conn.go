@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"ringfence/host/kernel/netns"
@@ -123,6 +124,43 @@ func (c *Conn) Delete(name string) error {
 		return c.fail(err, "delete %s", name)
 	}
 	return nil
+}
+
+// doomed is the group that devices enter to be deleted together.
+const doomed = 0x5246
+
+// DeleteAll removes devices in one step: the kernel waits once for all packets under way, and not once for each device (some 15 ms).
+func (c *Conn) DeleteAll(names []string) error {
+	var found []netlink.Link
+	for _, name := range names {
+		l, err := c.byName(name)
+		if err != nil {
+			return err
+		}
+		if l != nil {
+			found = append(found, l)
+		}
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	for _, l := range found {
+		if err := c.h.LinkSetGroup(l, doomed); err != nil && !errors.Is(err, unix.ENODEV) {
+			return c.fail(err, "group %s for deletion", l.Attrs().Name)
+		}
+	}
+	return c.fail(netns.Do(c.ns, deleteDoomed), "delete %d devices", len(found))
+}
+
+func deleteDoomed() error {
+	req := nl.NewNetlinkRequest(unix.RTM_DELLINK, unix.NLM_F_ACK)
+	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	req.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(doomed)))
+	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	if errors.Is(err, unix.ENODEV) {
+		return nil // all gone by themselves
+	}
+	return err
 }
 
 // byName returns nil without an error when there is no such device.
