@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -77,12 +78,18 @@ func (c *vmCreate) Run(a *app) error {
 		return err
 	}
 	nicPath := s.path(c.Group, nicType, c.Name+"-nic")
+	var old any
+	existed := s.get(nicPath, &old) == nil
 	made, err := s.put(nicPath, nic, !c.NoWait)
 	if err != nil {
 		return err
 	}
 	a.progress.begin("creating %s", c.Name)
 	vm, err := s.put(s.path(c.Group, vmType, c.Name), c.body(s, location), !c.NoWait)
+	var refused *apiError
+	if asError(err, &refused) && refused.Status >= 400 && !existed { // nothing of a refused machine stays
+		return errors.Join(err, s.remove(nicPath, true))
+	}
 	if err != nil {
 		return err
 	}

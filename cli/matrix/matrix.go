@@ -81,6 +81,7 @@ func Print(w io.Writer, e *Expectations, cells []Cell, all bool) (bad int, err e
 // details lists single cells: those that are not good, or all.
 func details(w io.Writer, cells []Cell, all bool) (bad int, err error) {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	listed := 0
 	for i := range cells {
 		c := &cells[i]
 		if !c.Good() {
@@ -89,7 +90,7 @@ func details(w io.Writer, cells []Cell, all bool) (bad int, err error) {
 		if !all && (c.Good() || bad > mostDetails) {
 			continue
 		}
-		if bad+i == 0 || bad == 1 && !c.Good() || all && i == 0 {
+		if listed++; listed == 1 {
 			fmt.Fprintf(t, "\n  tenant\tfrom\tto\tfamily\tprobe\tgot through\tmodel\texpected\t\n")
 		}
 		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Tenant, c.From, c.To, c.Family, c.Probe, c.Got, c.Model, c.Expected, c.Detail)

@@ -64,6 +64,9 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err := p.listen(); err != nil {
 		return err
 	}
+	if err := p.check(ctx); err != nil {
+		return err
+	}
 	fmt.Fprintln(out, "ready")
 	if err := expect(lines, "go"); err != nil {
 		return err
@@ -139,6 +142,35 @@ func (p *prober) arrived() []string {
 		out = append(out, n)
 	}
 	return out
+}
+
+// check asks every socket of its own over the loopback, so that silence later means the network and not a deaf prober.
+func (p *prober) check(ctx context.Context) error {
+	ctx, stop := context.WithTimeout(ctx, p.plan.Timeout)
+	defer stop()
+	var shots []Shot
+	for _, to := range []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()} {
+		for _, port := range p.plan.TCP {
+			shots = append(shots, Shot{Network: "tcp", To: to, Port: port})
+		}
+		for _, port := range p.plan.UDP {
+			shots = append(shots, Shot{Network: "udp", To: to, Port: port})
+		}
+		shots = append(shots, Shot{Network: "icmp", To: to})
+	}
+	for i, s := range shots {
+		s.Nonce = fmt.Sprintf("check%0*d", NonceLength-5, i)
+		if answer, err := p.shoot(ctx, 1<<15+i, s); err != nil || answer != p.plan.Who && answer != Echo {
+			return fmt.Errorf("%s port %d does not answer on %s: %q, %v", s.Network, s.Port, s.To, answer, err)
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.seen) != len(shots) {
+		return fmt.Errorf("%d of %d requests over the loopback were noted", len(p.seen), len(shots))
+	}
+	clear(p.seen)
+	return nil
 }
 
 // fire sends every shot at once.
