@@ -34,6 +34,7 @@ type Client struct {
 	mu       sync.Mutex
 	assembly assembler
 	newest   uint64 // generation of the newest goal handed out
+	received int    // goals so far
 	ack      *Ack   // of the newest goal handed out, once it is there
 	report   *Report
 	link     *link
@@ -98,14 +99,18 @@ func (c *Client) Run(ctx context.Context) {
 	const least, most = 100 * time.Millisecond, 3 * time.Second
 	wait := least
 	for ctx.Err() == nil {
-		began := time.Now()
+		c.mu.Lock()
+		before := c.received
+		c.mu.Unlock()
 		err := c.stream(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if time.Since(began) > 10*time.Second {
+		c.mu.Lock()
+		if c.received != before { // a server that gave a goal is one to come back to soon
 			wait = least
 		}
+		c.mu.Unlock()
 		pause := wait/2 + rand.N(wait/2+1)
 		c.o.Log.Warn("stream to the control plane ended", "server", c.o.Server, "error", err, "again in", pause.Round(time.Millisecond))
 		select {
@@ -193,6 +198,7 @@ func (c *Client) receive(f *goalFrame) error {
 		return err
 	}
 	c.newest, c.ack = g.Generation, nil
+	c.received++
 	select {
 	case <-c.goals:
 	default:

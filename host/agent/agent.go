@@ -23,6 +23,7 @@ import (
 type Datapath interface {
 	AttachPort(ifindex int, index uint32) error
 	DetachPort(index uint32) error
+	Attached() ([]uint32, error)
 	AttachOverlay(ifindex int) error
 	AttachUplink(ifindex int) error
 	AttachService(ifindex int) error

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -78,6 +79,11 @@ func (k *kernel) DetachPort(index uint32) error {
 	}
 	delete(k.attached, index)
 	return k.do("detach %d", index)
+}
+
+func (k *kernel) Attached() ([]uint32, error) {
+	defer k.lock()()
+	return slices.Collect(maps.Keys(k.attached)), nil
 }
 
 func (k *kernel) AttachOverlay(int) error { return nil }
@@ -391,6 +397,9 @@ func TestDeathAtAnyStep(t *testing.T) {
 			if k.open[index] != p.ID {
 				t.Errorf("death at step %d: device %d is %s's, the tables say %q", n, index, p.ID, k.open[index])
 			}
+		}
+		if len(k.attached) != 3 {
+			t.Errorf("death at step %d: attached %v", n, k.attached)
 		}
 		if len(k.ports) != 3 || k.ports[3].ID != "/d" || k.served != 2 {
 			t.Errorf("death at step %d: devices %v, served %d", n, k.ports, k.served)

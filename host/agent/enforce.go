@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"ringfence/goal"
@@ -136,18 +138,18 @@ func (a *Agent) tidy() {
 		}
 	}
 	a.guests.want(want)
-	stale := !a.pruned
-	for index := range a.devices {
-		if _, ok := want[index]; ok {
-			continue
-		}
-		stale = true
+	gone, err := a.leftover()
+	if err != nil {
+		a.Log.Warn("list attached ports", "error", err)
+		a.pruned = false
+	}
+	for _, index := range gone {
 		if err := a.Datapath.DetachPort(index); err != nil {
 			a.Log.Warn("detach port", "port", index, "error", err)
 		}
 		delete(a.devices, index)
 	}
-	if !stale {
+	if a.pruned && len(gone) == 0 {
 		return
 	}
 	if err := a.Sandboxes.Prune(a.current.Ports); err != nil {
@@ -155,5 +157,21 @@ func (a *Agent) tidy() {
 		a.pruned = false // again with the next goal or resync
 		return
 	}
-	a.pruned = true
+	a.pruned = err == nil
+}
+
+// leftover lists the ports that are attached and not in the goal: of this process's making, and at first of an earlier one's. A port
+// whose device could not be made just now is in the goal: it keeps its programs.
+func (a *Agent) leftover() ([]uint32, error) {
+	all := slices.Collect(maps.Keys(a.devices))
+	var err error
+	if !a.pruned {
+		var pinned []uint32
+		pinned, err = a.Datapath.Attached()
+		all = append(all, pinned...)
+	}
+	slices.Sort(all)
+	return slices.DeleteFunc(slices.Compact(all), func(index uint32) bool {
+		return slices.ContainsFunc(a.current.Ports, func(p goal.Port) bool { return p.Index == index })
+	}), err
 }

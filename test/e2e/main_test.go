@@ -150,6 +150,8 @@ type state struct {
 		Name   string
 		PID    int
 		Config string
+
+		started *exec.Cmd // by the test, in the place of the lab's
 	}
 	RunDir string `json:"run_dir"`
 }
@@ -203,12 +205,12 @@ func (l *lab) hosts() (hosts []struct {
 	Name              string
 	Connected         bool
 	Generation, Acked uint64
-}) {
-	l.t.Helper()
-	if err := json.Unmarshal([]byte(l.must("host", "list", "-o", "json")), &hosts); err != nil {
-		l.t.Fatal(err)
+}, err error) {
+	out, _, err := l.try("host", "list", "-o", "json")
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &hosts)
 	}
-	return hosts
+	return hosts, err
 }
 
 // try runs the program.
@@ -321,6 +323,29 @@ func (l *lab) reaches(tenant, from, network, address string) bool {
 		l.t.Fatalf("send from %s to %s: %v\n%s", from, address, err, out)
 	}
 	return err == nil
+}
+
+// inside sends from a sandbox's network namespace: it needs no control plane.
+func (l *lab) inside(namespace, network, address string) bool {
+	l.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	cmd := exec.Command("ip", "netns", "exec", namespace, self)
+	cmd.Env = append(os.Environ(), "E2E_ROLE="+network, "E2E_ADDRESS="+address)
+	return cmd.Run() == nil
+}
+
+// namespace of a machine.
+func (l *lab) namespace(tenant, vm string) string {
+	l.t.Helper()
+	var found struct{ Value []struct{ Netns string } }
+	id := l.path(tenant, "/providers/Microsoft.Compute/virtualMachines/"+vm)
+	if err := json.Unmarshal([]byte(l.must("rest", "GET", "/ringfence/v1/sandboxes?id="+id)), &found); err != nil || len(found.Value) != 1 {
+		l.t.Fatalf("sandboxes of %s: %+v, %v", vm, found, err)
+	}
+	return filepath.Base(found.Value[0].Netns)
 }
 
 func (l *lab) expect(want bool, tenant, from, network, address string) {

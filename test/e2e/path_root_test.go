@@ -99,9 +99,11 @@ func TestAgentDiesAndReturns(t *testing.T) {
 	l.vm("contoso", "a1", "a", "host1")
 	l.vm("contoso", "a2", "a", "host2")
 	l.vm("contoso", "b1", "b", "host1")
+	l.vm("contoso", "old", "b", "host1")
 	l.serve("contoso", "a1", "tcp-serve", ":80")
 	l.serve("contoso", "a1", "tcp-serve", ":81")
 	l.rules("contoso", deny("Tcp", 81))
+	whole := l.kernel("host1")
 	config := l.kill("host1")
 	for _, from := range []string{"a2", "b1"} {
 		l.expect(true, "contoso", from, "tcp", "10.0.1.4:80")
@@ -110,47 +112,126 @@ func TestAgentDiesAndReturns(t *testing.T) {
 	// Nobody waits for a host that is gone; what is written meanwhile is enforced when it is back.
 	l.rules("contoso", deny("Tcp", 80))
 	l.expect(true, "contoso", "b1", "tcp", "10.0.1.4:80")
+	l.must("vm", "delete", "-g", "g", "-n", "old", "--as", "contoso")
 	l.start("host1", config)
 	l.expect(false, "contoso", "b1", "tcp", "10.0.1.4:80")
 	l.expect(true, "contoso", "a2", "tcp", "10.0.1.4:81")
-	l.vm("contoso", "b2", "b", "host1")
-	l.expect(true, "contoso", "b2", "tcp", "10.0.1.4:81")
+	if now := l.kernel("host1"); now != whole-3 {
+		t.Errorf("%d namespaces, devices and links after one machine went, %d before: a namespace, a device and its pins expected to go", now, whole)
+	}
+	l.vm("contoso", "new", "b", "host1")
+	l.expect(true, "contoso", "new", "tcp", "10.0.1.4:81")
+	if now := l.kernel("host1"); now != whole {
+		t.Errorf("%d namespaces, devices and links after one machine for another, %d before", now, whole)
+	}
 }
 
-// kill ends an agent as a crash would.
+// kernel counts what a host has in the kernel per machine: namespaces, ports' devices, and which ports have pinned links.
+func (l *lab) kernel(host string) int {
+	l.t.Helper()
+	namespaces, _ := filepath.Glob("/run/netns/rf-" + l.name + "-" + host + "-*")
+	devices := strings.Count(l.must("lab", "exec", host, "--", "ip", "-br", "link"), "rfp")
+	ports := map[string]bool{}
+	links, _ := filepath.Glob("/sys/fs/bpf/ringfence/" + l.name + "/" + host + "/links/port-*")
+	for _, f := range links {
+		ports[strings.Split(filepath.Base(f), "-")[1]] = true
+	}
+	return len(namespaces) + devices + len(ports)
+}
+
+// The control plane dies; packets go on; a fresh one has everything that was acknowledged, and the agents find it again.
+func TestControlPlaneDiesAndReturns(t *testing.T) {
+	l := newLab(t, 2)
+	l.vnet("contoso")
+	l.vm("contoso", "a1", "a", "host1")
+	l.vm("contoso", "b1", "b", "host2")
+	l.serve("contoso", "a1", "tcp-serve", ":80")
+	b1 := l.namespace("contoso", "b1")
+	for range 2 {
+		config := l.end("server")
+		if !l.inside(b1, "tcp", "10.0.1.4:80") {
+			t.Error("no packets without the control plane")
+		}
+		cmd := exec.Command(binary, "server", "--config", config)
+		cmd.Dir = "/"
+		l.run(cmd, filepath.Join(l.State.RunDir, "server.log"))
+		l.until("host1", "connected and up to date", func(connected bool, behind string) bool { return connected && behind == "" })
+		l.until("host2", "connected and up to date", func(connected bool, behind string) bool { return connected && behind == "" })
+		l.expect(true, "contoso", "b1", "tcp", "10.0.1.4:80")
+		l.rules("contoso", deny("Tcp", 80))
+		l.expect(false, "contoso", "b1", "tcp", "10.0.1.4:80")
+		l.rules("contoso", "")
+		l.expect(true, "contoso", "b1", "tcp", "10.0.1.4:80")
+	}
+}
+
+// kill ends an agent as a crash would, and waits until the server knows.
 func (l *lab) kill(host string) (config string) {
 	l.t.Helper()
-	for _, p := range l.State.Processes {
-		if p.Name == host {
-			if err := syscall.Kill(p.PID, syscall.SIGKILL); err != nil {
-				l.t.Fatal(err)
-			}
-			l.until(host, "disconnected", func(connected bool, _ string) bool { return !connected })
-			return p.Config
+	config = l.end(host)
+	l.until(host, "disconnected", func(connected bool, _ string) bool { return !connected })
+	return config
+}
+
+// end ends one of the lab's programs as a crash would.
+func (l *lab) end(program string) (config string) {
+	l.t.Helper()
+	for i, p := range l.State.Processes {
+		if p.Name != program {
+			continue
 		}
+		if err := syscall.Kill(p.PID, syscall.SIGKILL); err != nil {
+			l.t.Fatal(err)
+		}
+		for gone := time.Now().Add(10 * time.Second); running(p.PID); time.Sleep(time.Millisecond) {
+			if time.Now().After(gone) {
+				l.t.Fatalf("%s does not die", program)
+			}
+		}
+		if p.started != nil {
+			p.started.Wait()
+			l.State.Processes[i].started = nil
+		}
+		return p.Config
 	}
-	l.t.Fatalf("no agent of %s", host)
+	l.t.Fatalf("no program %s", program)
 	return ""
+}
+
+// running tells whether a process lives; a zombie does not.
+func running(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && !strings.Contains(string(b), ") Z ")
 }
 
 // start starts an agent anew and waits until it enforces the newest goal.
 func (l *lab) start(host, config string) {
 	l.t.Helper()
-	cmd := exec.Command(binary, "lab", "exec", "--lab", l.name, host, "--", binary, "agent", "--config", config)
-	log, err := os.OpenFile(filepath.Join(filepath.Dir(config), "agent.log"), os.O_APPEND|os.O_WRONLY, 0)
+	l.run(exec.Command(binary, "lab", "exec", host, "--", binary, "agent", "--config", config), filepath.Join(filepath.Dir(config), "agent.log"))
+	l.until(host, "connected and up to date", func(connected bool, behind string) bool { return connected && behind == "" })
+}
+
+// run starts a program in the place of one that was ended.
+func (l *lab) run(cmd *exec.Cmd, log string) {
+	l.t.Helper()
+	f, err := os.OpenFile(log, os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	defer log.Close()
-	cmd.Stdout, cmd.Stderr = log, log
+	defer f.Close()
+	cmd.Stdout, cmd.Stderr, cmd.Env = f, f, append(os.Environ(), "RINGFENCE_LAB="+l.name)
 	if err := cmd.Start(); err != nil {
 		l.t.Fatal(err)
+	}
+	for i, p := range l.State.Processes {
+		if p.Config == cmd.Args[len(cmd.Args)-1] {
+			l.State.Processes[i].PID, l.State.Processes[i].started = cmd.Process.Pid, cmd
+		}
 	}
 	l.t.Cleanup(func() {
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
-	l.until(host, "connected and up to date", func(connected bool, line string) bool { return connected && line == "" })
 }
 
 // until polls the list of hosts; ok is told whether the host is connected and what it has not acknowledged.
@@ -158,7 +239,8 @@ func (l *lab) until(host, what string, ok func(connected bool, behind string) bo
 	l.t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
 	for {
-		for _, h := range l.hosts() {
+		hosts, err := l.hosts()
+		for _, h := range hosts {
 			behind := ""
 			if h.Acked < h.Generation {
 				behind = "behind"
@@ -168,7 +250,7 @@ func (l *lab) until(host, what string, ok func(connected bool, behind string) bo
 			}
 		}
 		if time.Now().After(deadline) {
-			l.t.Fatalf("%s was never %s", host, what)
+			l.t.Fatalf("%s was never %s: %+v %v", host, what, hosts, err)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
