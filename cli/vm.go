@@ -25,6 +25,9 @@ const (
 	asgType    = "Microsoft.Network/applicationSecurityGroups"
 )
 
+// madeFor is the tag of an interface that was created with a machine and goes with it.
+const madeFor = "ringfence-vm"
+
 type vmCommands struct {
 	Create vmCreate `cmd:"" help:"Create a virtual machine with a network interface."`
 	List   vmList   `cmd:"" help:"List virtual machines with addresses and hosts."`
@@ -77,6 +80,7 @@ func (c *vmCreate) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	nic["tags"] = map[string]any{madeFor: c.Name}
 	nicPath := s.path(c.Group, nicType, c.Name+"-nic")
 	var old any
 	existed := s.get(nicPath, &old) == nil
@@ -295,7 +299,11 @@ func (c *vmDelete) Run(a *app) error {
 		return err
 	}
 	for _, id := range nicIDs(vm) {
-		if strings.EqualFold(id[strings.LastIndexByte(id, '/')+1:], name+"-nic") {
+		var nic any
+		if err := s.get(id, &nic); err != nil {
+			return err
+		}
+		if strings.EqualFold(text(nic, "tags", madeFor), name) {
 			if err := s.remove(id, !c.NoWait); err != nil {
 				return err
 			}

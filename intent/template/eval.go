@@ -201,7 +201,7 @@ func lookup(e expr, base, key any) (any, bool, error) {
 
 func missing(base, key any) string {
 	if b, ok := base.(*object); ok {
-		if key == "templateLink" {
+		if name, _ := key.(string); strings.EqualFold(name, "templateLink") {
 			return "the template was not deployed from a link: deployment() has no member 'templateLink'"
 		}
 		return fmt.Sprintf("the member '%v' does not exist; there are: %s", key, list(b.names))

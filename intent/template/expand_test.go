@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -276,6 +278,33 @@ func TestStrict(t *testing.T) {
 	}
 	if again, err := Parse(strict); err != nil || string(again.Strict()) != string(strict) {
 		t.Error(err)
+	}
+}
+
+// A template of the newer form, as Bicep writes it: symbolic names, loops over resources, properties and outputs.
+func TestSymbolic(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("testdata", "symbolic.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := expand(t, string(text), `{"adminPassword":{"value":"x"},"count":{"value":3}}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "virtualNetworks/hub networkSecurityGroups/nsg virtualNetworks/hub/subnets/work"
+	for i := range 3 {
+		want += fmt.Sprintf(" networkInterfaces/PREFIX-%d-nic", i)
+	}
+	got := names(p)
+	prefix, _, _ := strings.Cut(got[strings.Index(got, "networkInterfaces/")+len("networkInterfaces/"):], "-")
+	if got = strings.ReplaceAll(got, prefix, "PREFIX"); !strings.HasPrefix(got, want) || len(p.Resources) != 9 {
+		t.Errorf("got %s\nwant %s …", got, want)
+	}
+	if d := p.Resources[8].DependsOn; len(d) != 1 || !strings.HasSuffix(d[0], "-2-nic") {
+		t.Errorf("the third machine depends on %v", d)
+	}
+	if !strings.Contains(string(p.Resources[1].Body), `"name":"rule2","properties":{"priority":102,"direction":"Inbound","access":"Allow"`) {
+		t.Errorf("rules: %s", p.Resources[1].Body)
 	}
 }
 

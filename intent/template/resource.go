@@ -144,14 +144,13 @@ func (x *expansion) instantiate(n *node, symbol string, parent *instance, s *sco
 		i.enabled, _ = s.truthy(c, at.member("condition"))
 	}
 	i.exists = n.get("existing") != nil && n.get("existing").flag
+	if !i.identify(x) {
+		return nil
+	}
 	for _, m := range n.members {
 		if what := refusedMembers[strings.ToLower(m.name)]; what != "" && m.value.kind != kindNull {
 			x.refuse(m.value, at.member(m.name), "%s ('%s') is not supported", what, m.name)
-			return nil
 		}
-	}
-	if !i.identify(x) {
-		return nil
 	}
 	x.instances = append(x.instances, i)
 	x.register(i, symbol)
