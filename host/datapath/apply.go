@@ -29,6 +29,7 @@ type update struct {
 	unused   map[retired]bool // blobs staged and not in force yet
 	orphans  bool             // flows of ports or addresses that are gone
 	lost     []lostAddress
+	flush    map[uint32]uint32 // portWord.key of ports whose flows are judged anew → epoch
 	checks   map[check]uint64  // words that must read back as they were written
 	broken   map[groupKey]bool // could not be compiled
 	moved    map[uint32]bool   // virtual networks whose forwarding state changed
@@ -76,7 +77,7 @@ func (d *Datapath) Apply(ctx context.Context, h *goal.Host, devices func(port ui
 	u := &update{d: d, h: h, k: &d.kernel, devices: devices,
 		plans: map[uint32]plan{}, groups: map[string]*goal.Group{}, before: map[[16]byte][16]byte{}, staged: map[string][]bpf.Inner{},
 		unused: map[retired]bool{}, checks: map[check]uint64{}, broken: map[groupKey]bool{}, moved: map[uint32]bool{},
-		tables: map[uint32]bool{}, combined: map[uint32][]combo{}}
+		flush: map[uint32]uint32{}, tables: map[uint32]bool{}, combined: map[uint32][]combo{}}
 	d.names.add(h.Groups)
 	err := u.run(ctx)
 	for b := range u.unused {

@@ -118,7 +118,7 @@ func (r *runway) cost(b testing.TB, frame []byte, n int) float64 {
 	if err != nil {
 		b.Fatal(err)
 	}
-	return float64(all-nothing) // Benchmark gives the time of one run
+	return float64(all - nothing) // Benchmark gives the time of one run
 }
 
 func BenchmarkEstablished(b *testing.B) {

@@ -18,6 +18,7 @@ const (
 	gcMark       = 1
 	gcSweep      = 2
 	gcForce      = 4
+	gcJudge      = 8
 )
 
 func (d *Datapath) collectForever() {
@@ -76,12 +77,25 @@ func (d *Datapath) forget(lost []lostAddress) error {
 	return err
 }
 
+// judgeAnew asks the rules about the flows of ports on which a flush came into force, so that what is denied now stays
+// ended, whatever the next goal allows.
+func (d *Datapath) judgeAnew(ports map[uint32]uint32) error {
+	_, err := d.sweepAll(func(e flowEntry) verdict {
+		if epoch, ok := ports[e.port]; ok && e.ACLEpoch != epoch {
+			return anew
+		}
+		return keep
+	})
+	return err
+}
+
 type verdict int
 
 const (
 	keep  verdict = iota
 	idle          // the program decides once more
 	force         // whatever its clock says
+	anew          // judged by the rules
 )
 
 // flowEntry is one entry as the collector sees it.
@@ -93,7 +107,7 @@ type flowEntry struct {
 	now          uint64
 }
 
-func (d *Datapath) sweepAll(judge func(flowEntry) verdict) (int, error) {
+func (d *Datapath) sweepAll(decide func(flowEntry) verdict) (int, error) {
 	keys := map[uint32]bool{}
 	for slot := range d.coll.Maps["port_words"].MaxEntries() {
 		var w portWord
@@ -105,33 +119,33 @@ func (d *Datapath) sweepAll(judge func(flowEntry) verdict) (int, error) {
 	n4, err4 := sweep(d, "4", func(k flowKey4, v flowValue) verdict {
 		var l [16]byte
 		copy(l[12:], k.Local[:])
-		return judge(flowEntry{v, k.Port, 4, l, !keys[k.Port], now()})
+		return decide(flowEntry{v, k.Port, 4, l, !keys[k.Port], now()})
 	})
 	n6, err6 := sweep(d, "6", func(k flowKey6, v flowValue) verdict {
-		return judge(flowEntry{v, k.Port, 6, k.Local, !keys[k.Port], now()})
+		return decide(flowEntry{v, k.Port, 6, k.Local, !keys[k.Port], now()})
 	})
 	return n4 + n6, errors.Join(err4, err6)
 }
 
 // sweep walks one table in pieces; of every piece the condemned entries are marked, every CPU is let finish, and those that no
 // packet has revived are deleted.
-func sweep[K flowKey4 | flowKey6](d *Datapath, fam string, judge func(K, flowValue) verdict) (int, error) {
+func sweep[K flowKey4 | flowKey6](d *Datapath, fam string, decide func(K, flowValue) verdict) (int, error) {
 	keys, values := make([]K, collectBatch), make([]flowValue, collectBatch)
 	var cursor ebpf.MapBatchCursor
 	total := 0
-	var condemned, forced []K
+	var condemned, forced, judged []K
 	flush := func() error {
 		for _, part := range []struct {
 			keys []K
 			todo uint32
-		}{{condemned, gcMark}, {forced, gcMark | gcForce}} {
+		}{{condemned, gcMark}, {forced, gcMark | gcForce}, {judged, gcJudge}} {
 			n, err := collectKeys(d, fam, part.keys, part.todo)
 			if err != nil {
 				return err
 			}
 			total += n
 		}
-		condemned, forced = condemned[:0], forced[:0]
+		condemned, forced, judged = condemned[:0], forced[:0], judged[:0]
 		return nil
 	}
 	for {
@@ -140,15 +154,17 @@ func sweep[K flowKey4 | flowKey6](d *Datapath, fam string, judge func(K, flowVal
 			return total, fmt.Errorf("walk flows: %w", err)
 		}
 		for i := range n {
-			switch judge(keys[i], values[i]) {
+			switch decide(keys[i], values[i]) {
 			case idle:
 				condemned = append(condemned, keys[i])
 			case force:
 				forced = append(forced, keys[i])
+			case anew:
+				judged = append(judged, keys[i])
 			}
 		}
 		last := errors.Is(err, ebpf.ErrKeyNotExist)
-		if last || max(len(condemned), len(forced)) > collectBatch*8 {
+		if last || max(len(condemned), len(forced), len(judged)) > collectBatch*8 {
 			if err := flush(); err != nil {
 				return total, err
 			}

@@ -125,7 +125,7 @@ func (o *Options) maps() string  { return filepath.Join(o.Pin, "maps-"+layout) }
 func (o *Options) links() string { return filepath.Join(o.Pin, "links") }
 
 // Maps that belong to one set of programs; all others are the state that outlives it.
-var ownMaps = []string{"scratch", "limits", "gc_keys4", "gc_keys6"}
+var ownMaps = []string{"scratch", "limits", "gc_keys4", "gc_keys6", "gc_packet"}
 
 func load(o Options) (*ebpf.Collection, error) {
 	spec, err := bpf.Spec(object)

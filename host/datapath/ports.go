@@ -113,7 +113,8 @@ func (u *update) publishPort(p *goal.Port, s *portState) error {
 	r, up := u.record(p)
 	epoch := s.word.epoch()
 	if u.flushed(p) {
-		epoch++
+		epoch = (epoch + 1) & 0xffffff
+		u.flush[s.word.key()] = epoch
 	}
 	if err := u.bindDevice(s.slot, r.Ifindex); err != nil {
 		return err

@@ -105,6 +105,11 @@ func (u *update) finish() error {
 			return err
 		}
 	}
+	if len(u.flush) > 0 {
+		if err := u.d.judgeAnew(u.flush); err != nil {
+			return fmt.Errorf("flows of changed groups: %w", err)
+		}
+	}
 	if u.orphans || len(u.lost) > 0 {
 		if err := u.d.forget(u.lost); err != nil {
 			return fmt.Errorf("flows of what is gone: %w", err)

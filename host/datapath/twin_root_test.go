@@ -48,9 +48,9 @@ type judge struct {
 // skb is the part of a test run's context that matters, in the layout of struct __sk_buff.
 type skb struct {
 	Len, PktType, Mark, QueueMapping, Protocol, VlanPresent, VlanTci, VlanProto, Priority uint32
-	IngressIfindex, Ifindex, TCIndex                                                   uint32
-	CB                                                                                 [5]uint32
-	Rest                                                                               [31]uint32
+	IngressIfindex, Ifindex, TCIndex                                                      uint32
+	CB                                                                                    [5]uint32
+	Rest                                                                                  [31]uint32
 }
 
 func newJudge(t testing.TB, ns string, o Options) *judge {
