@@ -60,20 +60,21 @@ type globals struct {
 type commands struct {
 	globals
 
-	LabCmd  labCommands     `cmd:"" name:"lab" help:"Bring a lab up and down: hosts, an Internet and the control plane on this machine."`
-	Group   groupCommands   `cmd:"" help:"Resource groups."`
-	Deploy  deployCommand   `cmd:"" help:"Deploy an ARM template to a resource group."`
-	VM      vmCommands      `cmd:"" name:"vm" help:"Virtual machines: sandboxes on the hosts."`
-	Network networkCommands `cmd:"" help:"Virtual networks, security groups and network interfaces."`
-	Rest    restCommand     `cmd:"" help:"Send one request to the API."`
-	Dump    dumpCommands    `cmd:"" help:"Show what was computed for a host."`
-	Drops   dropsCommand    `cmd:"" help:"Show dropped packets by reason."`
-	Host    hostCommands    `cmd:"" help:"Hosts of the fabric."`
-	Demo    demoCommand     `cmd:"" help:"Deploy the three-tier example for two tenants and check it with real packets."`
-	Server  serverCommand   `cmd:"" help:"Run the control plane."`
-	Agent   agentCommand    `cmd:"" help:"Run a host's agent."`
-	Version versionCommand  `cmd:"" help:"Show the version."`
-	Probe   probeCommand    `cmd:"" hidden:"" help:"Send and answer test traffic inside a namespace."`
+	LabCmd  labCommands        `cmd:"" name:"lab" help:"Bring a lab up and down: hosts, an Internet and the control plane on this machine."`
+	Group   groupCommands      `cmd:"" help:"Resource groups."`
+	Deploy  deployCommand      `cmd:"" help:"Deploy an ARM template to a resource group."`
+	Deploys deploymentCommands `cmd:"" name:"deployment" help:"Deployments that were made."`
+	VM      vmCommands         `cmd:"" name:"vm" help:"Virtual machines: sandboxes on the hosts."`
+	Network networkCommands    `cmd:"" help:"Virtual networks, security groups and network interfaces."`
+	Rest    restCommand        `cmd:"" help:"Send one request to the API."`
+	Dump    dumpCommands       `cmd:"" help:"Show what was computed for a host."`
+	Drops   dropsCommand       `cmd:"" help:"Show dropped packets by reason."`
+	Host    hostCommands       `cmd:"" help:"Hosts of the fabric."`
+	Demo    demoCommand        `cmd:"" help:"Deploy the three-tier example for two tenants and check it with real packets."`
+	Server  serverCommand      `cmd:"" help:"Run the control plane."`
+	Agent   agentCommand       `cmd:"" help:"Run a host's agent."`
+	Version versionCommand     `cmd:"" help:"Show the version."`
+	Probe   probeCommand       `cmd:"" hidden:"" help:"Send and answer test traffic inside a namespace."`
 }
 
 // Main runs a command line and returns the exit code.

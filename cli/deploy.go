@@ -34,6 +34,16 @@ Examples:
   ringfence deploy -g shop -f azuredeploy.json -p @azuredeploy.parameters.json vnetName=hub`
 }
 
+// deploymentCommands are the words of az; `ringfence deploy` is the short one.
+type deploymentCommands struct {
+	Group struct {
+		Create deployCommand                       `cmd:"" help:"Deploy an ARM template to a resource group."`
+		List   listChildren[deploymentKind, alone] `cmd:"" help:"List the deployments of a resource group."`
+		Show   showOne[deploymentKind, alone]      `cmd:"" help:"Show a deployment with its outputs."`
+		Delete deleteOne[deploymentKind, alone]    `cmd:"" help:"Forget a deployment; what it made stays."`
+	} `cmd:"" help:"Deployments to a resource group."`
+}
+
 func (c *deployCommand) Run(a *app) error {
 	text, err := a.readFile(c.File)
 	if err != nil {

@@ -59,6 +59,27 @@ func (ruleKind) columns() []column {
 		{"Destination", side("destination")}, {"Ports", ports("destination")}}
 }
 
+// defaultRuleKind are the six rules that every group ends with: read only.
+type defaultRuleKind struct{ ruleKind }
+
+func (defaultRuleKind) typeName() string { return defaultRuleType }
+
+// ipConfigKind are an interface's IP configurations: written with the interface.
+type ipConfigKind struct{}
+
+func (ipConfigKind) typeName() string { return ipConfigType }
+func (ipConfigKind) columns() []column {
+	return []column{nameColumn, {"Address", "properties.privateIPAddress"}, {"Method", "properties.privateIPAllocationMethod"},
+		{"Version", "properties.privateIPAddressVersion"}, {"Subnet", "properties.subnet.id"}, {"Groups", "properties.applicationSecurityGroups[].id"}}
+}
+
+type deploymentKind struct{}
+
+func (deploymentKind) typeName() string { return deploymentType }
+func (deploymentKind) columns() []column {
+	return []column{nameColumn, {"State", "properties.provisioningState"}, {"Time", "properties.timestamp"}}
+}
+
 type asgKind struct{}
 
 func (asgKind) typeName() string  { return asgType }
@@ -81,6 +102,11 @@ type inNSG struct {
 	Parent string `name:"nsg-name" required:"" help:"Network security group."`
 }
 
+type inNIC struct {
+	Parent string `name:"nic-name" required:"" help:"Network interface."`
+}
+
+func (p inNIC) names() []string  { return []string{p.Parent} }
 func (p inVNet) names() []string { return []string{p.Parent} }
 func (p inNSG) names() []string  { return []string{p.Parent} }
 
@@ -196,16 +222,19 @@ func (a *app) listAll(path func(*session) string, columns []column) error {
 	return a.print(v, columns...)
 }
 
-var commandWords = map[string]string{vnetType: "vnet", subnetType: "vnet subnet", nsgType: "nsg", ruleType: "nsg rule", asgType: "asg", nicType: "nic"}
+var commandWords = map[string]string{deploymentType: "deployment group", vnetType: "network vnet", subnetType: "network vnet subnet",
+	nsgType: "network nsg", ruleType: "network nsg rule", defaultRuleType: "network nsg default-rule", asgType: "network asg", nicType: "network nic",
+	ipConfigType: "network nic ip-config"}
 
 func exampleOf[K kind, P parent](verb, rest string) string {
 	var k K
 	var p P
-	flag := map[string]string{subnetType: " --vnet-name shop-vnet", ruleType: " --nsg-name web-nsg"}[k.typeName()]
+	flag := map[string]string{subnetType: " --vnet-name shop-vnet", ruleType: " --nsg-name web-nsg", defaultRuleType: " --nsg-name web-nsg",
+		ipConfigType: " --nic-name web1-nic"}[k.typeName()]
 	if p.names() == nil {
 		flag = ""
 	}
-	return "Example:\n  ringfence network " + commandWords[k.typeName()] + " " + verb + " -g shop" + flag + rest
+	return "Example:\n  ringfence " + commandWords[k.typeName()] + " " + verb + " -g shop" + flag + rest
 }
 
 func references(s *session, group, typ string, names []string) []any {

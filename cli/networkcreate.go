@@ -79,6 +79,12 @@ type nsgCommands struct {
 	Show   showOne[nsgKind, alone]   `cmd:"" help:"Show a network security group."`
 	Delete deleteOne[nsgKind, alone] `cmd:"" help:"Delete a network security group."`
 	Rule   ruleCommands              `cmd:"" help:"Rules of a network security group."`
+	Final  defaultRuleCommands       `cmd:"" name:"default-rule" help:"The six rules that every network security group ends with."`
+}
+
+type defaultRuleCommands struct {
+	List listChildren[defaultRuleKind, inNSG] `cmd:"" help:"List the default rules."`
+	Show showOne[defaultRuleKind, inNSG]      `cmd:"" help:"Show a default rule."`
 }
 
 type nsgCreate struct {
@@ -165,6 +171,12 @@ type nicCommands struct {
 	List   listTop[nicKind]          `cmd:"" help:"List network interfaces."`
 	Show   showOne[nicKind, alone]   `cmd:"" help:"Show a network interface."`
 	Delete deleteOne[nicKind, alone] `cmd:"" help:"Delete a network interface."`
+	IP     ipConfigCommands          `cmd:"" name:"ip-config" help:"IP configurations of a network interface."`
+}
+
+type ipConfigCommands struct {
+	List listChildren[ipConfigKind, inNIC] `cmd:"" help:"List the IP configurations."`
+	Show showOne[ipConfigKind, inNIC]      `cmd:"" help:"Show an IP configuration."`
 }
 
 type nicCreate struct {

@@ -16,13 +16,15 @@ import (
 )
 
 const (
-	vmType     = "Microsoft.Compute/virtualMachines"
-	nicType    = "Microsoft.Network/networkInterfaces"
-	vnetType   = "Microsoft.Network/virtualNetworks"
-	subnetType = "Microsoft.Network/virtualNetworks/subnets"
-	nsgType    = "Microsoft.Network/networkSecurityGroups"
-	ruleType   = "Microsoft.Network/networkSecurityGroups/securityRules"
-	asgType    = "Microsoft.Network/applicationSecurityGroups"
+	vmType          = "Microsoft.Compute/virtualMachines"
+	nicType         = "Microsoft.Network/networkInterfaces"
+	vnetType        = "Microsoft.Network/virtualNetworks"
+	subnetType      = "Microsoft.Network/virtualNetworks/subnets"
+	nsgType         = "Microsoft.Network/networkSecurityGroups"
+	ruleType        = "Microsoft.Network/networkSecurityGroups/securityRules"
+	defaultRuleType = "Microsoft.Network/networkSecurityGroups/defaultSecurityRules"
+	ipConfigType    = "Microsoft.Network/networkInterfaces/ipConfigurations"
+	asgType         = "Microsoft.Network/applicationSecurityGroups"
 )
 
 // madeFor is the tag of an interface that was created with a machine and goes with it.
