@@ -25,9 +25,9 @@ func Validate(d *Doc, lk Lookup) Faults {
 	if d.Type == nil {
 		return Faults{{Status: 404, Code: "InvalidResourceType", Message: fmt.Sprintf("The resource type '%s' could not be found.", d.ID.Type)}}
 	}
-	root, err := parseJSON(d.Body)
-	if err != nil {
-		return Faults{bad("", "InvalidRequestContent", "The request content was invalid and could not be deserialized: '"+err.Error()+"'.")}
+	root := d.tree()
+	if root == nil {
+		return Faults{bad("", "InvalidRequestContent", "The request content was invalid and could not be deserialized.")}
 	}
 	c := &check{doc: d, body: root, lk: lk}
 	c.place()

@@ -183,10 +183,10 @@ func (r *ruleCheck) addresses(side string) {
 
 // address checks a singular prefix: *, a tag, an address or a prefix.
 func (r *ruleCheck) address(text, path string) {
-	if text == "*" || r.tag(text) {
+	if text == "*" {
 		return
 	}
-	if _, ok := ParsePrefix(text); !ok {
+	if _, ok := ParsePrefix(text); !ok && !r.tag(text) {
 		r.bad(path, "SecurityRuleInvalidAddressPrefix", "Security rule %s has invalid Address prefix. Value provided: %s", r.id, text)
 	}
 }
@@ -200,12 +200,12 @@ func (r *ruleCheck) prefixes(side string, texts []string) {
 	v4, v6 := false, false
 	for i, text := range texts {
 		path := fmt.Sprintf("%s%sAddressPrefixes[%d]", r.path, side, i)
-		if text == "*" || r.tag(text) {
+		p, ok := ParsePrefix(text)
+		if !ok && (text == "*" || r.tag(text)) {
 			r.bad(path, "SecurityRuleParameterContainsUnsupportedValue",
 				"Security rule parameter %sAddressPrefix for rule with Id %s cannot specify existing VIRTUALNETWORK, INTERNET, AZURELOADBALANCER, '*' or system tags. Unsupported value used: %s.", capital(side), r.id, text)
 			continue
 		}
-		p, ok := ParsePrefix(text)
 		if !ok {
 			r.bad(path, "SecurityRuleInvalidAddressPrefix", "Security rule %s has invalid Address prefix. Value provided: %s", r.id, text)
 			continue

@@ -23,7 +23,8 @@ type Doc struct {
 
 	was      *Doc  // of a tentative document: what it replaces
 	parsed   any   // the typed form of Body, without System: made once, shared by every view
-	parsedAt *byte // the Body that it was made from
+	parsedAt *byte // the Body that parsed and root were made from
+	root     *node // of a tentative document: Body as a tree; nobody changes it
 }
 
 // System is what the system knows of a document beside what the client said. It is stored with it.
@@ -53,15 +54,27 @@ func NewDoc(id ID, body json.RawMessage) *Doc {
 	if d.Type == nil || d.Type.typed == nil || len(body) == 0 {
 		return d
 	}
-	if root := d.tree(); root != nil {
+	if root := d.fresh(); root != nil {
 		d.parsed, d.parsedAt = d.Type.typed(d, root), &body[0]
 	}
 	return d
 }
 
+// tentative makes a document of a tree; it keeps the tree, since it is about to be validated.
+func tentative(id ID, root *node) *Doc {
+	d := &Doc{ID: id, Type: Find(id.Type), Body: root.append(nil), root: root}
+	d.parsedAt = &d.Body[0]
+	if d.Type.typed != nil {
+		d.parsed = d.Type.typed(d, root)
+	}
+	return d
+}
+
+func (d *Doc) current() bool { return d.parsedAt != nil && len(d.Body) > 0 && d.parsedAt == &d.Body[0] }
+
 // typed is the typed form of the body as NewDoc made it, or made now for a document that was put together otherwise.
 func (d *Doc) typed() any {
-	if d.parsedAt != nil && len(d.Body) > 0 && d.parsedAt == &d.Body[0] {
+	if d.current() {
 		return d.parsed
 	}
 	root := d.tree()
@@ -93,8 +106,16 @@ func (d *Doc) Tags() map[string]string {
 // ShortLocation turns "West Europe" into "westeurope".
 func ShortLocation(s string) string { return strings.ToLower(strings.ReplaceAll(s, " ", "")) }
 
-// tree parses the body; a stored body always parses.
+// tree is the body as a tree, to be read only; a stored body always parses.
 func (d *Doc) tree() *node {
+	if d.root != nil && d.current() {
+		return d.root
+	}
+	return d.fresh()
+}
+
+// fresh is the body as a tree of the caller's own.
+func (d *Doc) fresh() *node {
 	n, err := parseJSON(d.Body)
 	if err != nil {
 		return nil

@@ -108,7 +108,7 @@ func (p *jsonParser) value(depth int) (*node, error) {
 
 func (p *jsonParser) object(n *node, depth int) error {
 	n.kind = kindObject
-	seen := map[string]bool{}
+	var seen names
 	p.pos++
 	for first := true; ; first = false {
 		p.blank()
@@ -130,11 +130,9 @@ func (p *jsonParser) object(n *node, depth int) error {
 		if err := p.string(name); err != nil {
 			return err
 		}
-		lower := strings.ToLower(name.str)
-		if seen[lower] {
+		if seen.twice(n.members, name.str) {
 			return p.fail("Property with the name '%s' occurs twice in one object", name.str)
 		}
-		seen[lower] = true
 		p.blank()
 		if p.peek() != ':' {
 			return p.fail("Invalid character after parsing property name: want ':'")
@@ -149,6 +147,33 @@ func (p *jsonParser) object(n *node, depth int) error {
 		n.members = append(n.members, member{name.str, v, off})
 	}
 }
+
+// names finds members that differ in case only: by looking along short objects, with a map in long ones.
+type names map[string]bool
+
+func (s *names) twice(before []member, name string) bool {
+	if len(before) < 16 {
+		for i := range before {
+			if strings.EqualFold(before[i].name, name) {
+				return true
+			}
+		}
+		return false
+	}
+	if *s == nil {
+		*s = names{}
+		for i := range before {
+			(*s)[fold(before[i].name)] = true
+		}
+	}
+	key := fold(name)
+	was := (*s)[key]
+	(*s)[key] = true
+	return was
+}
+
+// fold makes strings equal that strings.EqualFold finds equal.
+func fold(s string) string { return strings.ToLower(strings.ToUpper(s)) }
 
 func (p *jsonParser) array(n *node, depth int) error {
 	n.kind = kindArray
@@ -177,6 +202,12 @@ func (p *jsonParser) array(n *node, depth int) error {
 func (p *jsonParser) string(n *node) error {
 	n.kind = kindString
 	start := p.pos
+	if end := plainEnd(p.text, start+1); end > 0 {
+		p.pos = end + 1
+		n.raw = p.text[start:p.pos]
+		n.str = string(p.text[start+1 : end])
+		return nil
+	}
 	for p.pos++; p.pos < len(p.text); p.pos++ {
 		switch p.text[p.pos] {
 		case '\\':
@@ -194,6 +225,19 @@ func (p *jsonParser) string(n *node) error {
 		}
 	}
 	return p.fail("Unterminated string. Expected delimiter: \"")
+}
+
+// plainEnd finds the closing quote of a string of plain ASCII; 0 for any other.
+func plainEnd(text []byte, from int) int {
+	for i := from; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			return i
+		case c == '\\' || c < ' ' || c >= 0x7f:
+			return 0
+		}
+	}
+	return 0
 }
 
 func (p *jsonParser) scalar(n *node) error {
@@ -327,6 +371,9 @@ func (n *node) append(b []byte) []byte {
 
 // appendString writes a JSON string without escaping for HTML.
 func appendString(b []byte, s string) []byte {
+	if plain(s) {
+		return append(append(append(b, '"'), s...), '"')
+	}
 	var buf bytes.Buffer
 	e := json.NewEncoder(&buf)
 	e.SetEscapeHTML(false)
@@ -334,6 +381,15 @@ func appendString(b []byte, s string) []byte {
 		return append(b, `""`...) // a Go string always encodes
 	}
 	return append(b, bytes.TrimSuffix(buf.Bytes(), []byte("\n"))...)
+}
+
+func plain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // jsonString makes a string node.

@@ -29,9 +29,9 @@ func Put(old *Doc, id ID, body []byte, apiVersion string) (*Doc, Faults) {
 // next is the document that replaces old. The casing of the first write stays.
 func next(old *Doc, id ID, root *node) *Doc {
 	if old == nil {
-		return NewDoc(id, root.append(nil))
+		return tentative(id, root)
 	}
-	d := NewDoc(old.ID, root.append(nil))
+	d := tentative(old.ID, root)
 	d.System, d.Revision, d.was = old.System, old.Revision, old
 	return d
 }
@@ -50,7 +50,7 @@ func keepSubnets(old *Doc, root *node) {
 }
 
 func putChild(parent *Doc, t *Type, id ID, child *node) (*Doc, Faults) {
-	root := parent.tree()
+	root := parent.fresh()
 	props := root.get("properties")
 	if props == nil {
 		props = &node{kind: kindObject}
@@ -88,7 +88,7 @@ func childIndex(l *node, name string) int {
 
 // Without makes the parent's document without the child; nil when it has no such child.
 func Without(parent *Doc, child ID) *Doc {
-	root := parent.tree()
+	root := parent.fresh()
 	l := root.get("properties", Find(child.Type).List)
 	i := childIndex(l, child.Name())
 	if i < 0 {
@@ -105,7 +105,7 @@ func WithTags(old *Doc, body []byte) (*Doc, Faults) {
 	if len(faults) > 0 {
 		return nil, faults
 	}
-	root := old.tree()
+	root := old.fresh()
 	if tags := p.get("tags"); tags != nil {
 		root.set("tags", tags)
 	}

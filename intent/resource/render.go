@@ -19,8 +19,10 @@ type render struct {
 	Shown
 	doc  *Doc
 	lk   Lookup
-	id   ID    // of the resource that the fields belong to: the document or a child inside
-	body *node // its body
+	etag string
+	id   ID     // of the resource that the fields belong to: the document or a child inside
+	text string // the id as text
+	body *node  // its body
 }
 
 // RenderJSON is what a GET of the whole document answers.
@@ -30,11 +32,11 @@ func RenderJSON(d *Doc, lk Lookup, apiVersion, state string) ([]byte, error) {
 
 // Render is what a GET of id answers: the document itself or a child inside it. nil when there is no such child.
 func Render(d *Doc, lk Lookup, id ID, how Shown) ([]byte, error) {
-	root, err := parseJSON(d.Body)
-	if err != nil {
-		return nil, fmt.Errorf("render %s: %w", d.ID, err)
+	root := d.tree()
+	if root == nil {
+		return nil, fmt.Errorf("render %s: the document is no JSON", d.ID)
 	}
-	r := &render{Shown: how, doc: d, lk: lk, id: d.ID, body: root}
+	r := &render{Shown: how, doc: d, lk: lk, etag: d.ETag(), id: d.ID, text: d.ID.String(), body: root}
 	if len(id.Names) == len(d.ID.Names) {
 		if d.Type.answer != nil {
 			return r.object(d.Type.answer.Fields, root), nil
@@ -52,11 +54,11 @@ func Render(d *Doc, lk Lookup, id ID, how Shown) ([]byte, error) {
 
 // RenderChildren is what a list of the children of a type answers, in document order.
 func RenderChildren(d *Doc, lk Lookup, t *Type, how Shown) ([][]byte, error) {
-	root, err := parseJSON(d.Body)
-	if err != nil {
-		return nil, fmt.Errorf("render %s: %w", d.ID, err)
+	root := d.tree()
+	if root == nil {
+		return nil, fmt.Errorf("render %s: the document is no JSON", d.ID)
 	}
-	r := &render{Shown: how, doc: d, lk: lk, id: d.ID, body: root}
+	r := &render{Shown: how, doc: d, lk: lk, etag: d.ETag(), id: d.ID, text: d.ID.String(), body: root}
 	var out [][]byte
 	for _, c := range r.children(t) {
 		out = append(out, c.object(t.Schema.Fields, c.body))
@@ -82,6 +84,7 @@ func (r *render) children(t *Type) []*render {
 func (r *render) child(t *Type, name string, body *node) *render {
 	c := *r
 	c.id, c.body = r.doc.ID.Child(t, name), body
+	c.text = r.doc.ID.String() + "/" + t.Segment() + "/" + name
 	return &c
 }
 
@@ -213,10 +216,10 @@ func showName() *Field {
 	return str("name").shown(func(r *render) []byte { return appendString(nil, r.id.Name()) })
 }
 func showID() *Field {
-	return str("id").shown(func(r *render) []byte { return appendString(nil, r.id.String()) })
+	return str("id").shown(func(r *render) []byte { return appendString(nil, r.text) })
 }
 func showETag() *Field {
-	return str("etag").shown(func(r *render) []byte { return appendString(nil, r.doc.ETag()) })
+	return str("etag").shown(func(r *render) []byte { return appendString(nil, r.etag) })
 }
 func showType() *Field {
 	return str("type").shown(func(r *render) []byte { return appendString(nil, r.id.Type) })

@@ -63,7 +63,7 @@ func init() {
 		thing("plan").none(), thing("identity").none(), thing("zones").none(), thing("placement").none(), thing("extendedLocation").refused(),
 		object("properties", "VirtualMachineProperties", properties...).required(),
 		thing("resources").readOnly(), str("managedBy").readOnly(),
-		str("etag").shown(func(r *render) []byte { return appendString(nil, r.doc.ETag()) }).since("2024-07-01"),
+		str("etag").shown(func(r *render) []byte { return appendString(nil, r.etag) }).since("2024-07-01"),
 	)
 }
 
