@@ -20,8 +20,8 @@ func Down(ctx context.Context, name string) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
-	if os.Geteuid() != 0 {
-		return errors.New("taking a lab down needs root")
+	if err := needRoot(); err != nil {
+		return err
 	}
 	unlock, err := lock(ctx, name)
 	if err != nil {

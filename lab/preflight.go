@@ -16,11 +16,15 @@ import (
 // The oldest kernel with tcx links.
 const oldestMajor, oldestMinor = 6, 6
 
-// preflight says in one sentence what this machine lacks. What the programs need of eBPF the agents probe themselves.
-func preflight(name string) error {
+func needRoot() error {
 	if os.Geteuid() != 0 {
 		return errors.New("a lab needs root: it makes network namespaces and loads eBPF programs")
 	}
+	return nil
+}
+
+// preflight says in one sentence what this machine lacks. What the programs need of eBPF the agents probe themselves.
+func preflight(name string) error {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
 		return fmt.Errorf("uname: %w", err)

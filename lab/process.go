@@ -106,43 +106,29 @@ func logTail(file string) string {
 // owned finds the lab's processes: the recorded ones that still are who they were, those whose configuration lies in the lab's run
 // directory (started, but not yet recorded when Up died), and whatever runs inside the lab's namespaces.
 func owned(name string, recorded []Process) ([]int, error) {
+	spaces, err := netns.List(netnsPrefix(name))
+	if err != nil {
+		return nil, err
+	}
+	pids, err := netns.Processes(spaces...)
+	if err != nil {
+		return nil, err
+	}
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, fmt.Errorf("list processes: %w", err)
 	}
-	spaces := inodes(name)
-	var pids []int
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
-		if err != nil || pid == os.Getpid() {
+		if err != nil || slices.Contains(pids, pid) {
 			continue
 		}
 		match := func(p Process) bool { return p.PID == pid && p.Running() }
-		if slices.ContainsFunc(recorded, match) || configured(name, pid) || spaces[namespaceOf(pid)] {
+		if slices.ContainsFunc(recorded, match) || configured(name, pid) {
 			pids = append(pids, pid)
 		}
 	}
-	return pids, nil
-}
-
-// inodes of the lab's namespaces.
-func inodes(name string) map[uint64]bool {
-	out := map[uint64]bool{}
-	names, _ := netns.List(netnsPrefix(name)) // an unreadable directory holds no namespaces
-	for _, ns := range names {
-		if ino, err := netns.Inode(ns); err == nil && netns.Exists(ns) {
-			out[ino] = true
-		}
-	}
-	return out
-}
-
-func namespaceOf(pid int) uint64 {
-	ino, err := netns.Inode(fmt.Sprintf("/proc/%d/ns/net", pid))
-	if err != nil {
-		return 0
-	}
-	return ino
+	return slices.DeleteFunc(pids, func(pid int) bool { return pid == os.Getpid() }), nil
 }
 
 // configured says whether the process was started with a configuration file of this lab.
@@ -156,20 +142,13 @@ func configured(name string, pid int) bool {
 	return i >= 0 && i+1 < len(args) && strings.HasPrefix(args[i+1], runDir(name)+string(filepath.Separator))
 }
 
-// grace is how long a process may take to end by itself.
+// grace is how long a process may take to end by itself, and again when it is killed.
 const grace = 3 * time.Second
 
-// stop ends processes: asked first, then killed. A descriptor holds each, so that no number can pass to somebody else meanwhile.
+// stop ends processes: asked first, then killed.
 func stop(find func() ([]int, error)) error {
-	for _, round := range []struct {
-		signal unix.Signal
-		wait   time.Duration
-	}{{unix.SIGTERM, grace}, {unix.SIGKILL, grace}} {
-		pids, err := find()
-		if err != nil || len(pids) == 0 {
-			return err
-		}
-		if err := signalAll(pids, find, round.signal, round.wait); err != nil {
+	for _, signal := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
+		if err := netns.Signal(find, signal, grace); err != nil {
 			return err
 		}
 	}
@@ -178,50 +157,4 @@ func stop(find func() ([]int, error)) error {
 		err = fmt.Errorf("processes %v did not end", left)
 	}
 	return err
-}
-
-func signalAll(pids []int, find func() ([]int, error), sig unix.Signal, wait time.Duration) error {
-	var held []unix.PollFd
-	defer func() {
-		for _, h := range held {
-			unix.Close(int(h.Fd))
-		}
-	}()
-	holds := map[int]int{}
-	for _, pid := range pids {
-		fd, err := unix.PidfdOpen(pid, 0)
-		if err != nil {
-			continue // gone
-		}
-		holds[pid] = fd
-		held = append(held, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
-	}
-	still, err := find() // what is held and still ours is the process that was meant
-	if err != nil {
-		return err
-	}
-	for _, pid := range still {
-		if fd, ok := holds[pid]; ok {
-			if err := unix.PidfdSendSignal(fd, sig, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-				return fmt.Errorf("end process %d: %w", pid, err)
-			}
-		}
-	}
-	return await(held, time.Now().Add(wait))
-}
-
-// await waits until every held process has ended, or the deadline.
-func await(held []unix.PollFd, deadline time.Time) error {
-	held = slices.Clone(held)
-	for len(held) > 0 {
-		left := time.Until(deadline)
-		if left <= 0 {
-			return nil
-		}
-		if _, err := unix.Poll(held, int(left.Milliseconds())+1); err != nil && !errors.Is(err, unix.EINTR) {
-			return fmt.Errorf("wait for processes: %w", err)
-		}
-		held = slices.DeleteFunc(held, func(p unix.PollFd) bool { return p.Revents != 0 })
-	}
-	return nil
 }

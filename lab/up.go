@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,7 +23,7 @@ func Up(ctx context.Context, c Config) (*State, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
-	if err := preflight(c.Name); err != nil {
+	if err := needRoot(); err != nil {
 		return nil, err
 	}
 	unlock, err := lock(ctx, c.Name)
@@ -30,14 +31,31 @@ func Up(ctx context.Context, c Config) (*State, error) {
 		return nil, err
 	}
 	defer unlock()
-	if err := clear(c); err != nil {
-		return nil, err
+	if isUp(c.Name) {
+		return nil, fmt.Errorf("lab %q is already up: `ringfence lab down --name %s` takes it down", c.Name, c.Name)
 	}
-	s, err := build(ctx, c)
+	s, err := raise(ctx, c)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("lab %q: %w", c.Name, err), remove(c.Name))
+		return nil, errors.Join(fmt.Errorf("lab %q: %w", c.Name, err), remove(c.Name), removeRun(c.Name))
 	}
 	return s, nil
+}
+
+// raise makes a lab where at most the ruins of one are.
+func raise(ctx context.Context, c Config) (*State, error) {
+	if err := preflight(c.Name); err != nil {
+		return nil, err
+	}
+	if err := remove(c.Name); err != nil {
+		return nil, err
+	}
+	return build(ctx, c)
+}
+
+// isUp says whether a whole lab of the name is there with at least one of its programs alive.
+func isUp(name string) bool {
+	s, err := read(name)
+	return err == nil && s.Ready && slices.ContainsFunc(s.Processes, Process.Running)
 }
 
 func (c *Config) complete() error {
@@ -64,19 +82,6 @@ func (c *Config) complete() error {
 		c.Binary = self
 	}
 	return nil
-}
-
-// clear makes sure that nothing of the name is left; a lab that runs is an error, a half-made one is removed.
-func clear(c Config) error {
-	s, err := read(c.Name)
-	if err == nil && s.Ready {
-		for _, p := range s.Processes {
-			if p.Running() {
-				return fmt.Errorf("lab %q is already up: `ringfence lab down --name %s` takes it down", c.Name, c.Name)
-			}
-		}
-	}
-	return remove(c.Name)
 }
 
 func build(ctx context.Context, c Config) (*State, error) {

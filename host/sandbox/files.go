@@ -101,11 +101,8 @@ func hosts(name string, leases []*lease) string {
 	return b.String()
 }
 
-// replace writes a file whole or not at all: a reader never sees half of it.
+// replace writes a file whole or not at all: a reader never sees half of it. A directory that was pruned meanwhile stays away.
 func replace(path, text string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
 	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {
 		return err

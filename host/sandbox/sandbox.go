@@ -213,17 +213,20 @@ func (m *Manager) pruneDevices(keep map[string]bool) error {
 	})
 }
 
+// pruneNamespaces ends what runs in a VM that is no more, and the VM.
 func (m *Manager) pruneNamespaces(keep map[string]bool) error {
 	all, err := netns.List(m.prefix())
 	if err != nil {
 		return err
 	}
-	var errs []error
-	for _, ns := range all {
-		if !keep[strings.TrimPrefix(ns, m.prefix())] {
-			m.o.Log.Info("remove sandbox", "namespace", ns)
-			errs = append(errs, netns.Delete(ns))
-		}
+	gone := slices.DeleteFunc(all, func(ns string) bool { return keep[strings.TrimPrefix(ns, m.prefix())] })
+	if len(gone) == 0 {
+		return nil
+	}
+	errs := []error{netns.Kill(gone...)}
+	for _, ns := range gone {
+		m.o.Log.Info("remove sandbox", "namespace", ns)
+		errs = append(errs, netns.Delete(ns))
 	}
 	return errors.Join(errs...)
 }

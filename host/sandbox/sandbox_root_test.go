@@ -296,6 +296,37 @@ func TestReconfigure(t *testing.T) {
 	}
 }
 
+// What gets IPv6 later gets it whole.
+func TestIPv6Later(t *testing.T) {
+	w := newWorld(t)
+	w.boot(port(1, "web", "10.0.0.4"))
+	p := port(1, "web", "10.0.0.4", "fd00::4")
+	w.boot(p)
+	if out, err := w.run(p, "ping", "-c1", "-W2", "fd00::4"); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// With the VM goes what runs in it, and nothing else.
+func TestPruneEndsProcesses(t *testing.T) {
+	w := newWorld(t)
+	a, b := port(1, "web", "10.0.0.4"), port(2, "app", "10.0.0.5")
+	w.ensure(a)
+	w.ensure(b)
+	inA, inB := exec.Command("sleep", "1000"), exec.Command("sleep", "1000")
+	must(t, Start(w.m.Spec(a), inA))
+	must(t, Start(w.m.Spec(b), inB))
+	w.inside(func() error { return w.m.Prune([]goal.Port{b}) })
+	if err := inA.Wait(); err == nil {
+		t.Error("the process ended by itself")
+	}
+	if err := inB.Process.Signal(syscall.Signal(0)); err != nil {
+		t.Errorf("the other VM's process: %v", err)
+	}
+	w.inside(func() error { return w.m.Prune(nil) })
+	inB.Wait()
+}
+
 // Damage heals: a namespace or a device removed by hand is made again.
 func TestHeals(t *testing.T) {
 	w := newWorld(t)

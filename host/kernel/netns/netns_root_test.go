@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"ringfence/host/kernel/netns"
 )
 
@@ -164,6 +166,56 @@ func TestDoReturnsErrorsAndPanics(t *testing.T) {
 		}
 	}()
 	netns.Do(n, func() error { panic("boom") })
+}
+
+// A name that stands for the machine's own namespace, or for no namespace, endangers nobody.
+func TestProcessesOfOwnNamespace(t *testing.T) {
+	own, plain := name(t), name(t)
+	if err := os.MkdirAll(netns.Dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []string{own, plain} {
+		if err := os.WriteFile(netns.Path(n), nil, 0o444); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Mount("/proc/self/ns/net", netns.Path(own), "none", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	if !netns.Exists(own) || netns.Exists(plain) {
+		t.Fatal("the names do not stand for what they should")
+	}
+	if pids, err := netns.Processes(own, plain, "rftest-nosuch"); err != nil || len(pids) > 0 {
+		t.Errorf("got %v, %v", pids, err)
+	}
+}
+
+func TestKill(t *testing.T) {
+	a, b := name(t), name(t)
+	cmds := map[string]*exec.Cmd{}
+	for _, n := range []string{a, b} {
+		if err := netns.New(n); err != nil {
+			t.Fatal(err)
+		}
+		cmds[n] = exec.Command("sleep", "1000")
+		if err := netns.Do(n, cmds[n].Start); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if pids, err := netns.Processes(a); err != nil || !slices.Equal(pids, []int{cmds[a].Process.Pid}) {
+		t.Errorf("processes: %v, %v", pids, err)
+	}
+	if err := netns.Kill(a); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmds[a].Wait(); err == nil {
+		t.Error("it ended by itself")
+	}
+	if err := cmds[b].Process.Signal(unix.Signal(0)); err != nil {
+		t.Errorf("the other namespace's: %v", err)
+	}
+	cmds[b].Process.Kill()
+	cmds[b].Wait()
 }
 
 func TestRefusals(t *testing.T) {
