@@ -186,7 +186,7 @@ func TestTCPStates(t *testing.T) {
 
 // Goals change under live flows: both judges are updated and must go on alike.
 func TestTwinUpdates(t *testing.T) {
-	const rounds, packets = 60, 150
+	const rounds, packets = 100, 150
 	inJudge(t, func(o *Options) { o.Ports, o.Groups, o.Flows = 256, 1024, 1<<16 }, func(j *judge) {
 		seen := map[string]int{}
 		for seed := uint64(1); seed <= rounds && !t.Failed(); seed++ {
@@ -205,6 +205,7 @@ func TestTwinUpdates(t *testing.T) {
 				m.Update(h)
 			}
 			j.play(m, h, r, packets, seen)
+			j.compareFlows(m)
 			if t.Failed() {
 				t.Fatalf("seed %d", seed)
 			}
@@ -297,8 +298,13 @@ func change(r *rand.Rand, old *goal.Host) *goal.Host {
 			}
 		case 6: // a port loses an address
 			p := &h.Ports[r.IntN(len(h.Ports))]
-			if len(p.Addresses) > 1 {
-				p.Addresses = p.Addresses[:len(p.Addresses)-1]
+			if last := len(p.Addresses) - 1; last > 0 {
+				for i := range h.VNets {
+					if n := &h.VNets[i]; n.VNI == p.VNI {
+						n.Endpoints = slices.DeleteFunc(slices.Clone(n.Endpoints), func(e goal.Endpoint) bool { return e.IP == p.Addresses[last].IP })
+					}
+				}
+				p.Addresses = p.Addresses[:last]
 			}
 		}
 	}

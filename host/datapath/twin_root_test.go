@@ -238,7 +238,7 @@ func (j *judge) duel(h *goal.Host, r *rand.Rand, n int, seen map[string]int) int
 			delivered = append(delivered, twinEvent{port: want.Port, frame: e.frame})
 		}
 	}
-	j.compareFlows(m, history)
+	j.compareFlows(m)
 	return len(history)
 }
 
@@ -281,7 +281,7 @@ func (j *judge) next(h *goal.Host, r *rand.Rand, delivered []twinEvent) twinEven
 }
 
 // compareFlows compares the keys of the two flow tables.
-func (j *judge) compareFlows(m *model.Model, history []twinEvent) {
+func (j *judge) compareFlows(m *model.Model) {
 	j.t.Helper()
 	type key struct {
 		port          uint32
