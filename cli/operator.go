@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"slices"
+	"strings"
 )
 
 type dumpCommands struct {
@@ -55,11 +57,11 @@ func (a *app) operator() (*client, error) {
 
 type dropsCommand struct {
 	Host string `help:"Only those on this host."`
-	VM   string `name:"vm" help:"Only those of this virtual machine: its id."`
+	VM   string `name:"vm" help:"Only those of this virtual machine: its name or id."`
 }
 
 func (dropsCommand) Help() string {
-	return "Examples:\n  ringfence drops\n  ringfence drops -o json"
+	return "Examples:\n  ringfence drops\n  ringfence drops --vm db1 -o json"
 }
 
 func (c *dropsCommand) Run(a *app) error {
@@ -67,15 +69,18 @@ func (c *dropsCommand) Run(a *app) error {
 	if c.Host != "" {
 		q.Set("host", c.Host)
 	}
-	if c.VM != "" {
+	keep := func(any) bool { return true }
+	if strings.HasPrefix(c.VM, "/") {
 		q.Set("vm", c.VM)
+	} else if c.VM != "" {
+		keep = func(v any) bool { id := text(v, "vm"); return strings.EqualFold(id[strings.LastIndexByte(id, '/')+1:], c.VM) }
 	}
-	return a.operatorList("/ringfence/v1/drops?"+q.Encode(), column{"Host", "host"}, column{"VM", "vm"}, column{"Direction", "direction"},
+	return a.operatorList("/ringfence/v1/drops?"+q.Encode(), keep, column{"Host", "host"}, column{"VM", "vm"}, column{"Direction", "direction"},
 		column{"Reason", "reason"}, column{"Packets", "packets"}, column{"Rule", "rule"}, column{"Text", "text"})
 }
 
 // operatorList prints one of the operator's lists.
-func (a *app) operatorList(path string, columns ...column) error {
+func (a *app) operatorList(path string, keep func(any) bool, columns ...column) error {
 	cl, err := a.operator()
 	if err != nil {
 		return err
@@ -95,6 +100,9 @@ func (a *app) operatorList(path string, columns ...column) error {
 		}
 		v = o["value"]
 	}
+	if rows, ok := v.([]any); ok {
+		v = slices.DeleteFunc(rows, func(r any) bool { return !keep(r) })
+	}
 	return a.print(v, columns...)
 }
 
@@ -107,7 +115,7 @@ type hostList struct{}
 func (hostList) Help() string { return "Example:\n  ringfence host list" }
 
 func (c *hostList) Run(a *app) error {
-	return a.operatorList("/ringfence/v1/hosts", nameColumn, column{"Underlay", "underlay"},
+	return a.operatorList("/ringfence/v1/hosts", func(any) bool { return true }, nameColumn, column{"Underlay", "underlay"},
 		column{"Connected", "connected"}, column{"Generation", "generation"}, column{"Acknowledged", "acked"}, column{"Problem", "problem"})
 }
 
