@@ -15,6 +15,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"ringfence/host/kernel/netns"
 	"ringfence/intent/arm"
 	"ringfence/intent/identity"
@@ -31,6 +33,11 @@ func Run(ctx context.Context, c Config) error {
 	if err != nil {
 		return fmt.Errorf("tenants: %w", err)
 	}
+	unlock, err := lock(c.DataDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	s, err := store.Open(ctx, store.Options{DataDir: c.DataDir, RunDir: c.RunDir, Log: log, PrefixLists: c.PrefixLists})
 	if err != nil {
 		return err
@@ -49,6 +56,22 @@ func Run(ctx context.Context, c Config) error {
 	err = v.serve(ctx, l, handler)
 	log.Info("server ends")
 	return err
+}
+
+// lock takes the data directory: etcd would wait for ever for another process that has it.
+func lock(dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("data directory %s: another server uses it: %w", dir, err)
+	}
+	return func() { f.Close() }, nil
 }
 
 func logger(level string) *slog.Logger {
@@ -172,7 +195,7 @@ func (v *Server) serve(ctx context.Context, l *listeners, handler http.Handler) 
 }
 
 func (v *Server) http(h http.Handler) *http.Server {
-	return &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+	return &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(v.log.Handler(), slog.LevelDebug)}
 }
 

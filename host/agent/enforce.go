@@ -16,6 +16,7 @@ func (a *Agent) apply(ctx context.Context) {
 	if a.current == nil {
 		return
 	}
+	began := time.Now()
 	a.answers.name(a.current)
 	applied, err := a.enforce(ctx)
 	if ctx.Err() != nil {
@@ -32,6 +33,7 @@ func (a *Agent) apply(ctx context.Context) {
 		a.Log.Error("goal is not enforced", "generation", a.current.Generation, "error", err, "again in", a.failed)
 	}
 	a.Stream.Ack(a.current.Generation, problem)
+	a.Log.Debug("enforced", "generation", a.current.Generation, "took", time.Since(began), "problem", problem)
 	if applied {
 		a.tidy()
 	}
@@ -170,8 +172,10 @@ func (a *Agent) leftover() ([]uint32, error) {
 		pinned, err = a.Datapath.Attached()
 		all = append(all, pinned...)
 	}
+	wanted := make(map[uint32]bool, len(a.current.Ports))
+	for i := range a.current.Ports {
+		wanted[a.current.Ports[i].Index] = true
+	}
 	slices.Sort(all)
-	return slices.DeleteFunc(slices.Compact(all), func(index uint32) bool {
-		return slices.ContainsFunc(a.current.Ports, func(p goal.Port) bool { return p.Index == index })
-	}), err
+	return slices.DeleteFunc(slices.Compact(all), func(index uint32) bool { return wanted[index] }), err
 }
