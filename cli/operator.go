@@ -73,7 +73,10 @@ func (c *dropsCommand) Run(a *app) error {
 	if strings.HasPrefix(c.VM, "/") {
 		q.Set("vm", c.VM)
 	} else if c.VM != "" {
-		keep = func(v any) bool { id := text(v, "vm"); return strings.EqualFold(id[strings.LastIndexByte(id, '/')+1:], c.VM) }
+		keep = func(v any) bool {
+			id := text(v, "vm")
+			return strings.EqualFold(id[strings.LastIndexByte(id, '/')+1:], c.VM)
+		}
 	}
 	return a.operatorList("/ringfence/v1/drops?"+q.Encode(), keep, column{"Host", "host"}, column{"VM", "vm"}, column{"Direction", "direction"},
 		column{"Reason", "reason"}, column{"Packets", "packets"}, column{"Rule", "rule"}, column{"Text", "text"})
