@@ -22,8 +22,8 @@ import (
 const (
 	maxRequestBytes  = 10 << 20 // a resource group with everything in it is deleted in one transaction
 	maxTxnOps        = 100_000  //
-	snapshotCount    = 500      // raft entries between two snapshots
-	catchUpEntries   = 100      // raft entries kept for a slow member after a snapshot
+	snapshotCount    = 250      // raft entries between two snapshots
+	catchUpEntries   = 50       // raft entries kept for a slow member after a snapshot
 	quotaBytes       = 8 << 30  // of live and dead pages; compaction keeps far below it
 	tickMillis       = 50       // a lone member elects itself after one tick of its own
 	electionMillis   = 500      //

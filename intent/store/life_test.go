@@ -6,15 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
 	"testing"
 	"time"
-
-	"ringfence/intent/resource"
 )
 
 // What was committed is there after a restart, and the generation does not go back, though the last change was a deletion.
@@ -242,43 +239,4 @@ func TestAcks(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	t.Error("the acknowledgement outlives its host")
-}
-
-// A large document that is replaced again and again leaves the database as large as its history is allowed to be. With
-// RINGFENCE_SOAK=1 as often as the figure in the design asks.
-func TestSizeIsBounded(t *testing.T) {
-	rounds, history := 600, int64(16<<20)
-	if os.Getenv("RINGFENCE_SOAK") == "1" {
-		rounds, history = 100_000, 64<<20
-	}
-	s := start(t, Options{CompactBytes: history, NoSync: true})
-	must(t, s, put(group(t)))
-	largest, began, took := int64(0), time.Now(), time.Duration(0)
-	for i := range rounds {
-		at := time.Now()
-		must(t, s, put(large(t, i)))
-		took = max(took, time.Since(at))
-		if i%100 == 0 || i == rounds-1 {
-			file, _, err := s.Size(ctx(t))
-			if err != nil {
-				t.Fatal(err)
-			}
-			largest = max(largest, file)
-		}
-	}
-	t.Logf("%d rewrites in %v, slowest %v; largest database %d MiB", rounds, time.Since(began).Round(time.Millisecond), took, largest>>20)
-	if largest > 4*history+64<<20 {
-		t.Errorf("the database grew to %d MiB", largest>>20)
-	}
-}
-
-// large is a document of 400 KB that hardly compresses.
-func large(t testing.TB, seed int) *resource.Doc {
-	r := rand.New(rand.NewPCG(1, uint64(seed)))
-	b := bytes.NewBufferString(`{"location":"westus","tags":{"a":"`)
-	for b.Len() < 400<<10 {
-		fmt.Fprintf(b, "%016x", r.Uint64())
-	}
-	b.WriteString(`"}}`)
-	return doc(t, rg+"/providers/Microsoft.Network/networkSecurityGroups/large", b.String())
 }
