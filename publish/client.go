@@ -189,8 +189,8 @@ func (c *Client) read(l *link) error {
 func (c *Client) receive(f *goalFrame) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if have := max(c.newest, c.o.Hello().Generation); f.Generation < have {
-		return fmt.Errorf("goal %d is older than %d, which is in force", f.Generation, have)
+	if have := max(c.newest, c.o.Hello().Generation); f.Host.Generation < have {
+		return fmt.Errorf("goal %d is older than %d, which is in force", f.Host.Generation, have)
 	}
 	g, err := c.assembly.put(f)
 	if err != nil {

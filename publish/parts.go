@@ -55,7 +55,7 @@ func (m *manifest) names() map[Hash]bool {
 // memory as before is not encoded again. Entries that a whole round did not use are forgotten.
 type encoder struct {
 	mu        sync.Mutex
-	now, last map[any]part
+	now, last map[string]part
 }
 
 type part struct {
@@ -68,38 +68,20 @@ type part struct {
 func (e *encoder) next() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.last, e.now = e.now, map[any]part{}
+	e.last, e.now = e.now, map[string]part{}
 }
 
-// groupKey and vnetKey are identities of immutable values: the same pointers mean the same content.
-type groupKey struct {
-	id      string
-	flush   bool
-	in, out *goal.Rule
-	ni, no  int
+// identity is a value's memory without what its pointers lead to. Goals are immutable and the encoder keeps what it has seen, so that
+// equal identities mean equal contents; the reverse need not hold.
+func identity[T any](v *T) string {
+	return fmt.Sprintf("%T", v) + string(unsafe.Slice((*byte)(unsafe.Pointer(v)), unsafe.Sizeof(*v)))
 }
 
-type vnetKey struct {
-	vni        uint32
-	id         string
-	idle       uint16
-	prefixes   unsafe.Pointer
-	sets       *goal.Set
-	endpoints  *goal.Endpoint
-	np, ns, ne int
-}
-
-func keyOfGroup(g *goal.Group) any {
-	return groupKey{g.ID, g.Flush, unsafe.SliceData(g.In), unsafe.SliceData(g.Out), len(g.In), len(g.Out)}
-}
-
-func keyOfVNet(v *goal.VNet) any {
-	return vnetKey{v.VNI, v.ID, v.IdleMinutes, unsafe.Pointer(unsafe.SliceData(v.Prefixes)), unsafe.SliceData(v.Sets),
-		unsafe.SliceData(v.Endpoints), len(v.Prefixes), len(v.Sets), len(v.Endpoints)}
-}
-
-func (e *encoder) encode(key, value any) (part, error) {
-	if key != nil {
+// encode makes a part. What is small is cheaper to encode again than to remember: kept says that it is not.
+func encode[T any](e *encoder, value *T, kept bool) (part, error) {
+	key := ""
+	if kept {
+		key = identity(value)
 		e.mu.Lock()
 		p, ok := e.now[key]
 		if !ok {
@@ -116,8 +98,8 @@ func (e *encoder) encode(key, value any) (part, error) {
 	if err != nil {
 		return part{}, err
 	}
-	p := part{hash: hashOf(body), body: body, value: value}
-	if key != nil {
+	p := part{hash: hashOf(body), body: body, value: *value}
+	if kept {
 		e.mu.Lock()
 		e.now[key] = p
 		e.mu.Unlock()
@@ -127,40 +109,40 @@ func (e *encoder) encode(key, value any) (part, error) {
 
 // take makes a goal's manifest.
 func (e *encoder) take(h *goal.Host) (*manifest, error) {
-	m := &manifest{parts: map[Hash]json.RawMessage{},
-		frame: goalFrame{Name: h.Name, Generation: h.Generation, Underlay: h.Underlay}}
-	add := func(list *[]Hash, key, value any) error {
-		p, err := e.encode(key, value)
-		if err != nil {
-			return fmt.Errorf("encode goal of %s: %w", h.Name, err)
-		}
-		*list = append(*list, p.hash)
-		m.parts[p.hash] = p.body
-		return nil
+	rest := *h
+	rest.Ports, rest.VNets, rest.Groups = nil, nil, nil
+	m := &manifest{parts: map[Hash]json.RawMessage{}, frame: goalFrame{Host: rest}}
+	var err error
+	if m.frame.Ports, err = takeAll(e, m, h.Ports, false); err != nil {
+		return nil, fmt.Errorf("encode goal of %s: %w", h.Name, err)
 	}
-	for i := range h.Ports {
-		if err := add(&m.frame.Ports, nil, &h.Ports[i]); err != nil {
-			return nil, err
-		}
+	if m.frame.VNets, err = takeAll(e, m, h.VNets, true); err != nil {
+		return nil, fmt.Errorf("encode goal of %s: %w", h.Name, err)
 	}
-	for i := range h.VNets {
-		if err := add(&m.frame.VNets, keyOfVNet(&h.VNets[i]), &h.VNets[i]); err != nil {
-			return nil, err
-		}
-	}
-	for i := range h.Groups {
-		if err := add(&m.frame.Groups, keyOfGroup(&h.Groups[i]), &h.Groups[i]); err != nil {
-			return nil, err
-		}
+	if m.frame.Groups, err = takeAll(e, m, h.Groups, true); err != nil {
+		return nil, fmt.Errorf("encode goal of %s: %w", h.Name, err)
 	}
 	bare := m.frame
-	bare.Generation = 0
+	bare.Host.Generation = 0
 	text, err := json.Marshal(bare)
 	if err != nil {
 		return nil, fmt.Errorf("encode goal of %s: %w", h.Name, err)
 	}
 	m.content = hashOf(text)
 	return m, nil
+}
+
+func takeAll[T any](e *encoder, m *manifest, values []T, kept bool) ([]Hash, error) {
+	var names []Hash
+	for i := range values {
+		p, err := encode(e, &values[i], kept)
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, p.hash)
+		m.parts[p.hash] = p.body
+	}
+	return names, nil
 }
 
 // assembler puts goals together at the host. It holds the parts of the newest goal and nothing else.
@@ -181,12 +163,12 @@ func (a *assembler) put(f *goalFrame) (*goal.Host, error) {
 			body, ok = a.parts[h]
 		}
 		if !ok {
-			return nil, fmt.Errorf("goal %d names part %q, which was never sent", f.Generation, h)
+			return nil, fmt.Errorf("goal %d names part %q, which was never sent", f.Host.Generation, h)
 		}
 		keep[h] = body
 		return body, nil
 	}
-	out := &goal.Host{Name: f.Name, Generation: f.Generation, Underlay: f.Underlay}
+	out := f.Host
 	var err error
 	if out.Ports, err = gather[goal.Port](f.Ports, find); err != nil {
 		return nil, err
@@ -198,7 +180,7 @@ func (a *assembler) put(f *goalFrame) (*goal.Host, error) {
 		return nil, err
 	}
 	a.parts = keep
-	return out, nil
+	return &out, nil
 }
 
 func gather[T any](names []Hash, find func(Hash) (json.RawMessage, error)) ([]T, error) {

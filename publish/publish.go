@@ -9,6 +9,8 @@ package publish
 import (
 	"encoding/json"
 	"net/netip"
+
+	"ringfence/goal"
 )
 
 // message is one frame: exactly one field is set.
@@ -76,11 +78,9 @@ type leaveFrame struct {
 
 // goalFrame is a goal as a list of parts, with those parts that the host lacks.
 type goalFrame struct {
-	Name       string            `json:"name"`
-	Generation uint64            `json:"generation"`
-	Underlay   netip.Addr        `json:"underlay"`
-	Ports      []Hash            `json:"ports,omitempty"`
-	VNets      []Hash            `json:"vnets,omitempty"`
-	Groups     []Hash            `json:"groups,omitempty"`
-	Parts      []json.RawMessage `json:"parts,omitempty"`
+	Host   goal.Host         `json:"host"` // without what is in parts
+	Ports  []Hash            `json:"ports,omitempty"`
+	VNets  []Hash            `json:"vnets,omitempty"`
+	Groups []Hash            `json:"groups,omitempty"`
+	Parts  []json.RawMessage `json:"parts,omitempty"`
 }

@@ -51,7 +51,7 @@ type host struct {
 
 // enforced is the newest revision that the host acknowledged, counting those that changed nothing for it.
 func (h *host) enforced() uint64 {
-	if h.goal != nil && h.acked >= h.goal.frame.Generation {
+	if h.goal != nil && h.acked >= h.goal.frame.Host.Generation {
 		return max(h.acked, h.offered)
 	}
 	return h.acked
@@ -115,7 +115,7 @@ func (p *Publisher) Publish(revision uint64, goals map[string]*goal.Host) error 
 	p.revision = revision
 	for name, m := range manifests {
 		h := p.host(name)
-		h.offered = max(h.offered, m.frame.Generation)
+		h.offered = max(h.offered, m.frame.Host.Generation)
 		if h.goal != nil && h.goal.content == m.content {
 			continue
 		}
@@ -151,7 +151,7 @@ func (p *Publisher) Hosts() []Status {
 		s := Status{Name: h.name, Underlay: h.hello.Underlay, Version: h.hello.Version, Connected: h.session != nil,
 			Since: h.since, Acked: h.enforced(), Problem: h.problem}
 		if h.goal != nil {
-			s.Generation, s.Underlay = h.goal.frame.Generation, h.goal.frame.Underlay
+			s.Generation, s.Underlay = h.goal.frame.Host.Generation, h.goal.frame.Host.Underlay
 		}
 		out = append(out, s)
 	}
@@ -226,7 +226,7 @@ func (p *Publisher) Concerned(ctx context.Context, revision uint64) (map[string]
 		reached, changed := p.revision >= revision, p.changed
 		need := map[string]uint64{}
 		for name, h := range p.hosts {
-			if h.goal != nil && h.goal.frame.Generation >= revision {
+			if h.goal != nil && h.goal.frame.Host.Generation >= revision {
 				need[name] = revision
 			}
 		}

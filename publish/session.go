@@ -170,7 +170,7 @@ func (s *session) read() error {
 func (p *Publisher) acknowledge(s *session, a Ack) {
 	p.mu.Lock()
 	h := p.host(s.name)
-	if h.session != s || s.sent == nil || a.Generation < h.acked || a.Generation > s.sent.frame.Generation {
+	if h.session != s || s.sent == nil || a.Generation < h.acked || a.Generation > s.sent.frame.Host.Generation {
 		p.mu.Unlock()
 		return // of a stream or a goal that nobody waits for any more
 	}
@@ -235,8 +235,8 @@ func (s *session) next() (out []*message, last bool) {
 		return []*message{{Bye: &leaveFrame{Reason: s.bye}}}, true
 	}
 	h := s.p.host(s.name)
-	idle := s.sent == nil || h.acked >= s.sent.frame.Generation
-	if h.goal != nil && h.goal != s.sent && idle && h.goal.frame.Generation >= h.hello.Generation {
+	idle := s.sent == nil || h.acked >= s.sent.frame.Host.Generation
+	if h.goal != nil && h.goal != s.sent && idle && h.goal.frame.Host.Generation >= h.hello.Generation {
 		out = append(out, &message{Goal: h.goal.lacking(s.has)})
 		s.sent, s.has = h.goal, h.goal.names()
 	}
