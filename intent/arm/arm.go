@@ -95,7 +95,8 @@ type request struct {
 	who        identity.Principal
 	path       []string // segments, unescaped, without empty ones
 	apiVersion string
-	style      resource.Style // how errors are written: the provider's, once it is known
+	asking     context.Context // bounds the questions of state
+	style      resource.Style  // how errors are written: the provider's, once it is known
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -355,3 +355,42 @@ func TestFirstSpellingStays(t *testing.T) {
 		t.Error(r.body)
 	}
 }
+
+// A server that did not make a write itself asks the hosts' acknowledgements before it says Succeeded.
+func TestStateOfWhatOthersWrote(t *testing.T) {
+	a := newAPI(t)
+	a.ok(201, "PUT", "~N/networkSecurityGroups/n", `{"location":"westus2"}`)
+	other := newAPI(t)
+	other.store.docs, other.store.rev, other.store.enforce = a.store.docs, a.store.rev, never
+	if g := other.ok(200, "GET", "~N/networkSecurityGroups/n", ""); field(t, g.body, "properties.provisioningState") != "Updating" {
+		t.Error(g.body)
+	}
+	other.store.enforce = nil
+	if g := other.ok(200, "GET", "~N/networkSecurityGroups/n", ""); field(t, g.body, "properties.provisioningState") != "Succeeded" {
+		t.Error(g.body)
+	}
+	other.store.enforce = never // once known, it is not asked again
+	if g := other.ok(200, "GET", "~N/networkSecurityGroups/n", ""); field(t, g.body, "properties.provisioningState") != "Succeeded" {
+		t.Error(g.body)
+	}
+}
+
+func TestAddressAvailability(t *testing.T) {
+	a := newAPI(t)
+	a.vnet()
+	a.nic("n")
+	for address, want := range map[string]string{
+		"10.0.0.0":   `{"available":false,"availableIPAddresses":["10.0.0.5","10.0.0.6","10.0.0.7","10.0.0.8","10.0.0.9"],"isPlatformReserved":true}`,
+		"10.0.0.4":   `{"available":false,"availableIPAddresses":["10.0.0.5","10.0.0.6","10.0.0.7","10.0.0.8","10.0.0.9"],"isPlatformReserved":false}`,
+		"10.0.0.255": `{"available":false,"availableIPAddresses":["10.0.0.5","10.0.0.6","10.0.0.7","10.0.0.8","10.0.0.9"],"isPlatformReserved":true}`,
+		"10.0.0.99":  `{"available":true,"availableIPAddresses":[],"isPlatformReserved":false}`,
+		"10.9.0.9":   `{"available":false,"availableIPAddresses":[],"isPlatformReserved":false}`,
+	} {
+		if r := a.ok(200, "GET", "~N/virtualNetworks/v/CheckIPAddressAvailability?ipAddress="+address, ""); r.body != want {
+			t.Errorf("%s: %s", address, r.body)
+		}
+	}
+	a.ok(400, "GET", "~N/virtualNetworks/v/checkipaddressavailability?ipAddress=x", "")
+	a.ok(204, "HEAD", "~N/virtualNetworks/v", "")
+	a.ok(404, "HEAD", "~N/virtualNetworks/w", "")
+}

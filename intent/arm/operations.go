@@ -30,7 +30,11 @@ type operations struct {
 	mu      sync.Mutex
 	byID    map[string]*operation
 	pending map[string]*operation // by key of the document: the newest one that has not succeeded
+	proven  map[string]uint64     // by key of the document: its revision that the hosts are known to enforce
 }
+
+// mostProven bounds what is remembered; what is forgotten is asked again.
+const mostProven = 1 << 17
 
 type operation struct {
 	id    string
@@ -48,7 +52,7 @@ type operation struct {
 }
 
 func newOperations() *operations {
-	return &operations{byID: map[string]*operation{}, pending: map[string]*operation{}}
+	return &operations{byID: map[string]*operation{}, pending: map[string]*operation{}, proven: map[string]uint64{}}
 }
 
 // start begins to wait until revision is enforced.
@@ -61,7 +65,11 @@ func (o *operations) start(d *resource.Doc, revision uint64, enforced func(conte
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), longest)
 		defer cancel()
-		op.finish(enforced(ctx, revision))
+		err := enforced(ctx, revision)
+		if err == nil && d != nil {
+			o.prove(op.key, revision)
+		}
+		op.finish(err)
 		o.settle(op)
 	}()
 	return op
@@ -132,23 +140,39 @@ func (o *operations) forget(op *operation) {
 	}
 }
 
-// state is a document's provisioningState.
-func (o *operations) state(d *resource.Doc) string {
+// prove remembers that the hosts enforce a document's revision. That of one says nothing about earlier ones of others.
+func (o *operations) prove(key string, revision uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.proven) >= mostProven {
+		clear(o.proven)
+	}
+	o.proven[key] = max(o.proven[key], revision)
+}
+
+func (o *operations) isProven(key string, revision uint64) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.proven[key] >= revision
+}
+
+// local is what this process knows of a document's provisioningState: an operation of its own that has not succeeded.
+func (o *operations) local(d *resource.Doc) (string, bool) {
 	o.mu.Lock()
 	op := o.pending[d.Key()]
 	o.mu.Unlock()
 	if op == nil {
-		return succeeded
+		return "", false
 	}
 	op.mu.Lock()
 	defer op.mu.Unlock()
 	switch {
 	case op.status != inProgress:
-		return op.status
+		return op.status, true
 	case op.verb != "":
-		return op.verb
+		return op.verb, true
 	}
-	return pendingState(d.Type)
+	return pendingState(d.Type), true
 }
 
 // word sets the provisioningState that the document shows meanwhile.

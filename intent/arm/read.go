@@ -1,7 +1,9 @@
 package arm
 
 import (
+	"context"
 	"net/http"
+	"time"
 
 	"ringfence/intent/resource"
 )
@@ -24,13 +26,38 @@ func find(s Snapshot, id resource.ID) (*resource.Doc, error) {
 	return nil, resourceNotFound(top)
 }
 
+// patience bounds how long one request asks whether documents are enforced that other processes wrote.
+const patience = 50 * time.Millisecond
+
+// state is a document's provisioningState: Succeeded when every connected host enforces its revision. Writes of this process know
+// themselves; of others (another server, an earlier life) the hosts' acknowledgements are asked, and remembered.
+func (q *request) state(d *resource.Doc) string {
+	if state, known := q.h.ops.local(d); known {
+		return state
+	}
+	rev := uint64(max(d.Revision, 0))
+	if q.h.ops.isProven(d.Key(), rev) {
+		return succeeded
+	}
+	if q.asking == nil {
+		var stop context.CancelFunc
+		q.asking, stop = context.WithTimeout(q.Context(), patience)
+		context.AfterFunc(q.Context(), stop)
+	}
+	if err := q.h.Admit.Enforced(q.asking, rev); err != nil {
+		return pendingState(d.Type)
+	}
+	q.h.ops.prove(d.Key(), rev)
+	return succeeded
+}
+
 // shown is how this request wants a document.
 func (q *request) shown(d *resource.Doc) resource.Shown {
-	return resource.Shown{APIVersion: q.apiVersion, State: q.h.ops.state(d), Expand: q.param("$expand")}
+	return resource.Shown{APIVersion: q.apiVersion, State: q.state(d), Expand: q.param("$expand")}
 }
 
 // read answers GET and HEAD of one resource.
-func (q *request) read(t *resource.Type, id resource.ID) error {
+func (q *request) read(id resource.ID) error {
 	s := q.h.Snapshot()
 	d, err := find(s, id)
 	if err != nil {
@@ -43,7 +70,7 @@ func (q *request) read(t *resource.Type, id resource.ID) error {
 	if body == nil {
 		return childNotFound(id)
 	}
-	if q.Method == http.MethodHead && t.Name == resource.GroupType {
+	if q.Method == http.MethodHead { // existence, as clients ask for it
 		q.empty(http.StatusNoContent)
 		return nil
 	}

@@ -232,19 +232,6 @@ func (q *request) stored(id resource.ID) (*record, error) {
 	return &rec, nil
 }
 
-// actions hang below resources without being resources: by type and word.
-var actions = map[string]func(*request, resource.ID) error{
-	keyName(deploymentType, "validate"):          (*request).validateDeployment,
-	keyName(deploymentType, "operations"):        (*request).deploymentOperations,
-	keyName(deploymentType, "operationStatuses"): (*request).deploymentStatus,
-	keyName(deploymentType, "exportTemplate"):    (*request).exportTemplate,
-	keyName(vmType, "instanceView"):              (*request).instanceView,
-}
-
-const vmType = "Microsoft.Compute/virtualMachines"
-
-func keyName(t, word string) string { return t + " " + strings.ToLower(word) }
-
 // deploymentOperations answers GET …/operations and …/operations/ID.
 func (q *request) deploymentOperations(id resource.ID) error {
 	return q.get(func() error {
@@ -294,16 +281,4 @@ func (q *request) exportTemplate(id resource.ID) error {
 	}
 	q.json(http.StatusOK, map[string]json.RawMessage{"template": rec.Template})
 	return nil
-}
-
-// instanceView answers GET of what a virtual machine is doing.
-func (q *request) instanceView(id resource.ID) error {
-	return q.get(func() error {
-		d, err := find(q.h.Snapshot(), id)
-		if err != nil {
-			return err
-		}
-		q.raw(http.StatusOK, resource.InstanceView(q.h.ops.state(d)))
-		return nil
-	})
 }

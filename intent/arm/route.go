@@ -181,7 +181,7 @@ func (q *request) resource(t *resource.Type, id resource.ID) error {
 	q.style = t.Style
 	switch q.Method {
 	case http.MethodGet, http.MethodHead:
-		return q.read(t, id)
+		return q.read(id)
 	case http.MethodPut:
 		if t.ReadOnly {
 			return notAllowed(q.Method)

@@ -232,7 +232,7 @@ func parseMAC(text string) (mac [6]byte) {
 
 func parseVM(d *Doc) *VM {
 	v := *d.typed().(*VM)
-	v.Host = d.System.Host
+	v.Host, v.Facts.VMID = d.System.Host, d.System.VMID
 	return &v
 }
 
@@ -248,7 +248,39 @@ func typedVM(d *Doc, root *node) any {
 			v.Primary = i
 		}
 	}
+	v.Facts = factsOf(root)
 	return v
+}
+
+// factsOf reads what a VM is told about itself.
+func factsOf(root *node) VMFacts {
+	p := root.get("properties")
+	linux, disk, image := p.get("osProfile", "linuxConfiguration"), p.get("storageProfile", "osDisk"), p.get("storageProfile", "imageReference")
+	f := VMFacts{
+		Location: ShortLocation(root.get("location").text()), Size: p.get("hardwareProfile", "vmSize").text(),
+		OSType: disk.get("osType").text(), Priority: p.get("priority").text(),
+		Image:     [4]string{image.get("publisher").text(), image.get("offer").text(), image.get("sku").text(), image.get("version").text()},
+		AdminUser: p.get("osProfile", "adminUsername").text(), NoPassword: linux.get("disablePasswordAuthentication").isTrue(),
+	}
+	if zones := root.get("zones").texts(); len(zones) > 0 {
+		f.Zone = zones[0]
+	}
+	if f.OSType == "" && linux != nil {
+		f.OSType = "Linux"
+	}
+	if f.OSType == "" && p.get("osProfile", "windowsConfiguration") != nil {
+		f.OSType = "Windows"
+	}
+	for _, k := range linux.get("ssh", "publicKeys").list() {
+		f.Keys = append(f.Keys, [2]string{k.get("path").text(), k.get("keyData").text()})
+	}
+	if tags := root.get("tags"); tags != nil {
+		for _, t := range tags.members {
+			f.Tags = append(f.Tags, [2]string{t.name, t.value.text()})
+		}
+	}
+	slices.SortStableFunc(f.Tags, func(a, b [2]string) int { return strings.Compare(a[0], b[0]) })
+	return f
 }
 
 // AddressRequest is what an IP configuration asks of allocation.

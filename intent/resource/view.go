@@ -87,4 +87,20 @@ type VM struct {
 	NICs     []string // keys, in document order; Primary is the first or the one marked
 	Primary  int
 	Host     string // allocated: host name
+	Facts    VMFacts
+}
+
+// VMFacts is what a VM is told about itself beside its network; nothing that is enforced depends on it.
+type VMFacts struct {
+	Location   string // short form
+	VMID       string // allocated
+	Size       string
+	Zone       string
+	OSType     string // Linux, Windows or empty
+	Priority   string
+	Image      [4]string // publisher, offer, sku, version
+	AdminUser  string
+	NoPassword bool        // disablePasswordAuthentication
+	Keys       [][2]string // path and data of public SSH keys, in document order
+	Tags       [][2]string // by name
 }

@@ -14,8 +14,11 @@ func TestBuildView(t *testing.T) {
 		{"name":"Second","properties":{"subnet":{"id":"@virtualNetworks/v/subnets/s"},"privateIPAllocationMethod":"Static","privateIPAddress":"10.0.0.77"}},
 		{"name":"First","properties":{"primary":true,"subnet":{"id":"@virtualNetworks/v/subnets/S"},"applicationSecurityGroups":[{"id":"@applicationSecurityGroups/A"}]}}]}}`)
 	n.System = System{MAC: "02:52:46:00:00:2a", Port: 42, Addresses: map[string]string{"first": "10.0.0.5", "second": "10.0.0.77"}}
-	m := doc(t, "Microsoft.Compute/virtualMachines/M", `{"location":"westus2","properties":{"networkProfile":{"networkInterfaces":[{"id":"@networkInterfaces/other"},{"id":"@networkInterfaces/n","properties":{"primary":true}}]}}}`)
-	m.System.Host = "host2"
+	m := doc(t, "Microsoft.Compute/virtualMachines/M", `{"location":"West US 2","zones":["3"],"tags":{"b":"2","a":"1"},"properties":{"hardwareProfile":{"vmSize":"Standard_B1s"},"priority":"Spot",
+		"storageProfile":{"imageReference":{"publisher":"p","offer":"o","sku":"s","version":"v"}},
+		"osProfile":{"adminUsername":"ann","linuxConfiguration":{"disablePasswordAuthentication":true,"ssh":{"publicKeys":[{"path":"/k","keyData":"ssh-rsa x"}]}}},
+		"networkProfile":{"networkInterfaces":[{"id":"@networkInterfaces/other"},{"id":"@networkInterfaces/n","properties":{"primary":true}}]}}}`)
+	m.System.Host, m.System.VMID = "host2", "id"
 	g := doc(t, "networkSecurityGroups/G", `{"location":"westus2","properties":{"flushConnection":true,"securityRules":[{"name":"R","properties":{"protocol":"TCP","access":"allow","direction":"OUTBOUND","priority":300,
 		"sourcePortRanges":["1","2-3"],"destinationPortRange":"*","sourceAddressPrefix":"1234","destinationApplicationSecurityGroups":[{"id":"@applicationSecurityGroups/A"}]}}]}}`)
 	mem := newMemory(t, v, n, m, g, doc(t, "applicationSecurityGroups/A", `{"location":"westus2"}`))
@@ -38,7 +41,9 @@ func TestBuildView(t *testing.T) {
 			MAC: [6]byte{2, 0x52, 0x46, 0, 0, 42}, Port: 42, IPConfigs: []IPConfig{
 				{Name: "First", Primary: true, Subnet: key("virtualNetworks/v/subnets/s"), IP: netip.MustParseAddr("10.0.0.5"), ASGs: []string{key("applicationSecurityGroups/a")}},
 				{Name: "Second", Subnet: key("virtualNetworks/v/subnets/s"), IP: netip.MustParseAddr("10.0.0.77")}}}},
-		VMs: map[string]*VM{key("Microsoft.Compute/virtualMachines/m"): {ID: full("Microsoft.Compute/virtualMachines/M"), HostName: "m", NICs: []string{key("networkInterfaces/other"), key("networkInterfaces/n")}, Primary: 1, Host: "host2"}},
+		VMs: map[string]*VM{key("Microsoft.Compute/virtualMachines/m"): {ID: full("Microsoft.Compute/virtualMachines/M"), HostName: "m", NICs: []string{key("networkInterfaces/other"), key("networkInterfaces/n")}, Primary: 1, Host: "host2",
+			Facts: VMFacts{Location: "westus2", VMID: "id", Size: "Standard_B1s", Zone: "3", OSType: "Linux", Priority: "Spot", Image: [4]string{"p", "o", "s", "v"}, AdminUser: "ann", NoPassword: true,
+				Keys: [][2]string{{"/k", "ssh-rsa x"}}, Tags: [][2]string{{"a", "1"}, {"b", "2"}}}}},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)
