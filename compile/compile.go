@@ -18,6 +18,7 @@ import (
 type Facts struct {
 	Hosts       []HostFact                // every known host, by Name
 	PrefixLists map[string][]netip.Prefix // the operator's service tags: name → prefixes of both families
+	Forwarders  []netip.AddrPort          // DNS servers for names outside, in order
 	Profile     string                    // contents of the tag Internet: "" or ProfileAzure2024
 }
 
@@ -80,7 +81,7 @@ type compiler struct {
 
 // host puts together what one host needs of the parts: its ports, their groups, their VNets.
 func (c *compiler) host(f HostFact) *goal.Host {
-	h := &goal.Host{Name: f.Name, Generation: c.view.Revision, Underlay: f.Underlay}
+	h := &goal.Host{Name: f.Name, Generation: c.view.Revision, Underlay: f.Underlay, Forwarders: c.facts.Forwarders}
 	groups := map[string]*groupPart{}
 	for _, n := range c.vnets {
 		ports := n.ports[f.Name]

@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -54,7 +55,13 @@ func (m *Memo) keep(t *tables) {
 func compareText(a, b string) int { return strings.Compare(a, b) }
 
 func equalVM(a, b *resource.VM) bool {
-	return a.ID == b.ID && a.HostName == b.HostName && a.Host == b.Host && a.Primary == b.Primary && slices.Equal(a.NICs, b.NICs)
+	return a.ID == b.ID && a.HostName == b.HostName && a.Host == b.Host && a.Primary == b.Primary && slices.Equal(a.NICs, b.NICs) && equalFacts(&a.Facts, &b.Facts)
+}
+
+func equalFacts(a, b *resource.VMFacts) bool {
+	x, y := *a, *b
+	x.Keys, x.Tags, y.Keys, y.Tags = nil, nil, nil, nil
+	return reflect.DeepEqual(x, y) && slices.Equal(a.Keys, b.Keys) && slices.Equal(a.Tags, b.Tags)
 }
 
 func equalNIC(a, b *resource.NIC) bool {

@@ -62,7 +62,8 @@ func ruleText(name string, priority int, access, source, ports string) string {
 func states() []state {
 	hosts := compile.Facts{Hosts: []compile.HostFact{{Name: "host1", Underlay: netip.MustParseAddr("198.18.0.11")}, {Name: "host2", Underlay: netip.MustParseAddr("198.18.0.12")}}}
 	moved := compile.Facts{Hosts: []compile.HostFact{{Name: "host1", Underlay: netip.MustParseAddr("198.18.0.99")}, hosts.Hosts[1]}}
-	listed, other, profile := hosts, hosts, hosts
+	listed, other, profile, forwarding := hosts, hosts, hosts, hosts
+	forwarding.Forwarders = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.53:53")}
 	listed.PrefixLists = map[string][]netip.Prefix{"Storage": {netip.MustParsePrefix("20.0.0.0/8")}}
 	other.PrefixLists = map[string][]netip.Prefix{"Storage": {netip.MustParsePrefix("21.0.0.0/8")}}
 	profile.Profile = compile.ProfileAzure2024
@@ -104,6 +105,9 @@ func states() []state {
 		{"member joined", with("networkInterfaces/b", nicDoc("v", "10.0.0.5", "nsg", "web")), listed},
 		{"address changed", with("networkInterfaces/a", nicDoc("v", "10.0.0.9", "", "web")), listed},
 		{"machine moved", with("virtualMachines/a", vmDoc("host2", "a")), listed},
+		{"machine has a zone", with("virtualMachines/a", strings.Replace(vmDoc("host1", "a"), `"properties"`, `"zones":["1"],"properties"`, 1)), listed},
+		{"machine has another host name", with("virtualMachines/a", strings.Replace(vmDoc("host1", "a"), `"properties":{`, `"properties":{"osProfile":{"computerName":"z"},`, 1)), listed},
+		{"forwarders", base, forwarding},
 		{"machine unplaced", with("virtualMachines/a", vmDoc("", "a")), listed},
 		{"machine gone", with("virtualMachines/c", ""), listed},
 		{"interface gone", with("networkInterfaces/b", ""), listed},

@@ -26,7 +26,7 @@ var update = flag.Bool("update", false, "write the goals and problems of the sto
 // A story is a txtar file. Its documents are named TYPE/NAME (or GROUP/TYPE/NAME) and hold what a client would PUT, with ~ for
 // the path of the resource group's network resources; what would be allocated is made up in their order. Then come
 //
-//	facts     the fabric: lines "host NAME UNDERLAY", "list TAG PREFIX…", "profile NAME"
+//	facts     the fabric: lines "host NAME UNDERLAY", "list TAG PREFIX…", "forwarder ADDRESS:PORT", "profile NAME"
 //	packets   lines "VM PROTOCOL TO[:PORT] = VERDICT", judged in order by the model; written by hand
 //	goal      what is compiled; problems: what failed closed. Both are written by go test -update and read in review
 func TestStories(t *testing.T) {
@@ -156,7 +156,7 @@ func allocate(d *resource.Doc, docs []*resource.Doc) {
 	case "Microsoft.Network/networkInterfaces":
 		d.System = resource.System{Port: n, MAC: fmt.Sprintf("02:52:46:00:00:%02x", n)}
 	case "Microsoft.Compute/virtualMachines":
-		d.System = resource.System{Host: d.Tags()["ringfence-host"]}
+		d.System = resource.System{Host: d.Tags()["ringfence-host"], VMID: fmt.Sprintf("00000000-0000-0000-0000-%012d", n)}
 	}
 }
 
@@ -174,6 +174,8 @@ func (s *story) readFacts(t *testing.T, text string) {
 			for _, p := range w[2:] {
 				s.facts.PrefixLists[w[1]] = append(s.facts.PrefixLists[w[1]], netip.MustParsePrefix(p))
 			}
+		case "forwarder":
+			s.facts.Forwarders = append(s.facts.Forwarders, netip.MustParseAddrPort(w[1]))
 		case "profile":
 			s.facts.Profile = w[1]
 		default:

@@ -24,6 +24,8 @@ type vnetPart struct {
 	prefixes  []netip.Prefix
 	local     []netip.Prefix // the tag VirtualNetwork
 	endpoints []goal.Endpoint
+	names     []goal.Name
+	named     map[string]bool           // hosts of names
 	asgs      map[string][]netip.Prefix // key → addresses of its members in this VNet
 	ports     map[string][]goal.Port    // host → ports
 	groups    map[string][]string       // host → keys of the NSGs that its ports use
@@ -56,7 +58,7 @@ func (p *vnetPart) made(n *resource.VNet, members []member) bool {
 }
 
 func makeVNet(n *resource.VNet, members []member) *vnetPart {
-	p := &vnetPart{vnet: n, members: members, asgs: map[string][]netip.Prefix{},
+	p := &vnetPart{vnet: n, members: members, asgs: map[string][]netip.Prefix{}, named: map[string]bool{},
 		ports: map[string][]goal.Port{}, groups: map[string][]string{}}
 	p.prefixes = normalise(n.Prefixes)
 	p.local = normalise(append([]netip.Prefix{netip.PrefixFrom(wireServer, 32)}, n.Prefixes...))
@@ -64,6 +66,7 @@ func makeVNet(n *resource.VNet, members []member) *vnetPart {
 	for _, m := range members {
 		p.add(m, taken)
 	}
+	slices.SortFunc(p.names, func(a, b goal.Name) int { return compareText(a.Host, b.Host) })
 	slices.SortFunc(p.endpoints, func(a, b goal.Endpoint) int { return a.IP.Compare(b.IP) })
 	for k, prefixes := range p.asgs {
 		p.asgs[k] = normalise(prefixes)
@@ -81,7 +84,7 @@ func (p *vnetPart) add(m member, taken map[netip.Addr]bool) {
 		Index: m.nic.Port, ID: m.nic.ID, VM: m.vm.ID, Primary: m.primary, MAC: m.nic.MAC, VNI: p.vnet.VNI,
 		Sandbox:  goal.Sandbox{Name: sandboxName(m.vm.ID), HostName: strings.ToLower(m.vm.HostName), Device: fmt.Sprintf("eth%d", m.device)},
 		NICGroup: m.nicGroup, SubnetGroup: m.subnetGroup, SubnetID: m.subnet.ID,
-		DNS: nameServers(m.nic, p.vnet), Domain: p.vnet.Domain, MTU: guestMTU,
+		DNS: nameServers(m.nic, p.vnet), Domain: p.vnet.Domain, MTU: guestMTU, Compute: computeOf(m.vm),
 	}
 	for _, ic := range primaryFirst(m.nic.IPConfigs) {
 		a, why := p.address(m, ic, taken)
@@ -101,6 +104,9 @@ func (p *vnetPart) add(m member, taken map[netip.Addr]bool) {
 		return
 	}
 	p.ports[m.host.Name] = append(p.ports[m.host.Name], port)
+	if m.primary {
+		p.register(m.vm, &port)
+	}
 	for _, key := range m.groupKeys {
 		if key != "" {
 			p.groups[m.host.Name] = append(p.groups[m.host.Name], key)
@@ -126,7 +132,8 @@ func (p *vnetPart) address(m member, ic resource.IPConfig, taken map[netip.Addr]
 
 // goal returns the VNet as a host must know it whose rules refer to the given sets.
 func (p *vnetPart) goal(sets []string, t *tags) goal.VNet {
-	n := goal.VNet{VNI: p.vnet.VNI, ID: p.vnet.ID, Prefixes: p.prefixes, Endpoints: p.endpoints, IdleMinutes: p.vnet.IdleMinutes}
+	n := goal.VNet{VNI: p.vnet.VNI, ID: p.vnet.ID, Prefixes: p.prefixes, Endpoints: p.endpoints, IdleMinutes: p.vnet.IdleMinutes,
+		Domain: p.vnet.Domain, Names: p.names}
 	for _, name := range sets {
 		s := goal.Set{Name: name, Prefixes: t.sets[name]}
 		if asg, ok := strings.CutPrefix(name, asgPrefix); ok {

@@ -21,7 +21,7 @@ func Check(h *Host) error {
 		return fmt.Errorf("host %q: underlay %s: expected a name and an address", h.Name, h.Underlay)
 	}
 	c := checker{h: h, groups: map[string]*Group{}, vnets: map[uint32]*VNet{}, resolved: map[reference]bool{}}
-	return cmp.Or(c.checkGroups(), c.checkVNets(), c.checkPorts(), c.checkLocalEndpoints(), c.checkUsed())
+	return cmp.Or(h.checkForwarders(), c.checkGroups(), c.checkVNets(), c.checkPorts(), c.checkLocalEndpoints(), c.checkUsed())
 }
 
 type checker struct {
@@ -149,7 +149,7 @@ func (n *VNet) check() error {
 			return fmt.Errorf("endpoint %s: expected ascending addresses", e.IP)
 		}
 	}
-	return nil
+	return n.checkNames()
 }
 
 func (c *checker) checkPorts() error {

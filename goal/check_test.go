@@ -94,6 +94,13 @@ func TestCheckRefuses(t *testing.T) {
 			h.Ports[0].Addresses = []goal.Address{h.Ports[0].Addresses[0], h.Ports[0].Addresses[0]}
 		}},
 		{"in its subnet", func(h *goal.Host) { h.Ports[0].Addresses[0].Subnet = netip.MustParsePrefix("192.0.2.0/24") }},
+		{"DNS labels", func(h *goal.Host) { h.VNets[0].Names[0].Host = "Web" }},
+		{"DNS labels", func(h *goal.Host) { h.VNets[0].Names = append(slices.Clone(h.VNets[0].Names), h.VNets[0].Names[0]) }},
+		{"at least one, ascending", func(h *goal.Host) { h.VNets[0].Names[0].IPs = nil }},
+		{"an endpoint of", func(h *goal.Host) { h.VNets[0].Names[0].IPs = []netip.Addr{netip.MustParseAddr("192.0.2.9")} }},
+		{"in lower case", func(h *goal.Host) { h.VNets[0].Domain = "a..b" }},
+		{"longer than", func(h *goal.Host) { h.VNets[0].Domain = strings.Repeat("a.", 100) + "a" }},
+		{"forwarder", func(h *goal.Host) { h.Forwarders = []netip.AddrPort{{}} }},
 		{"as endpoint", func(h *goal.Host) { h.Ports[0].MAC[5]++ }},
 	} {
 		h := valid(t)

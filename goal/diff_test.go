@@ -97,6 +97,12 @@ func TestDiffReadsWell(t *testing.T) {
 -   dns 10.0.0.4
 -   domain d
 -   mtu 1500
+-   compute n group - subscription - location -
+-   vm-id - size - zone - os - priority -
+-   image - - - -
+-   admin -
+-   key p k
+-   tag a b
   vnet 9
     set n
 -     10.0.0.0/24

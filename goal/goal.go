@@ -10,12 +10,13 @@ import "net/netip"
 
 // Host is everything one host enforces. Slices are sorted as their comments say, so that equal goals are equal bytes.
 type Host struct {
-	Name       string     // host name, as in the agent's certificate
-	Generation uint64     // store revision this goal was compiled from; a host refuses a smaller one than it has
-	Underlay   netip.Addr // the host's own tunnel endpoint
-	Ports      []Port     // the NICs of the VMs placed here, by Index
-	VNets      []VNet     // the virtual networks that have a port here, by VNI
-	Groups     []Group    // the rule groups that a port here refers to, by ID
+	Name       string           // host name, as in the agent's certificate
+	Generation uint64           // store revision this goal was compiled from; a host refuses a smaller one than it has
+	Underlay   netip.Addr       // the host's own tunnel endpoint
+	Ports      []Port           // the NICs of the VMs placed here, by Index
+	VNets      []VNet           // the virtual networks that have a port here, by VNI
+	Groups     []Group          // the rule groups that a port here refers to, by ID
+	Forwarders []netip.AddrPort // DNS servers that are asked for names outside, in order; none: outside names are refused
 }
 
 // Port is one NIC of one VM. A port exists only with its whole policy.
@@ -34,6 +35,7 @@ type Port struct {
 	DNS         []netip.Addr // name servers told by DHCP, in order
 	Domain      string       // DNS suffix told by DHCP
 	MTU         uint16       // told by DHCP when it is not 1500
+	Compute     Compute      // what the metadata service tells
 }
 
 // Sandbox names the network namespace that is the VM.
@@ -60,6 +62,8 @@ type VNet struct {
 	Prefixes    []netip.Prefix // address space, sorted
 	Sets        []Set          // address sets that the groups used in this VNet refer to, by Name
 	Endpoints   []Endpoint     // every NIC address of the VNet whose VM is placed, by IP
+	Domain      string         // DNS suffix of the VMs
+	Names       []Name         // the VMs' host names, by Host
 	IdleMinutes uint16         // flowTimeoutInMinutes; 0: the default
 }
 

@@ -23,7 +23,8 @@ func hosts(t *rapid.T) []*goal.Host {
 	return random.Hosts(r, rapid.IntRange(1, 30).Draw(t, "size"))
 }
 
-var same = cmp.Options{cmpopts.EquateEmpty(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })}
+var same = cmp.Options{cmpopts.EquateEmpty(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+	cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })}
 
 func TestJSONRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -64,7 +65,7 @@ func TestTextHoldsEveryField(t *testing.T) {
 		v.Set(old)
 		n++
 	})
-	if n < 45 {
+	if n < 70 {
 		t.Errorf("only %d fields were changed", n)
 	}
 	if goal.Text(h) != text {
@@ -87,15 +88,18 @@ func full() *goal.Host {
 	}
 	return clone(&goal.Host{Name: "host1", Generation: 7, Underlay: netip.MustParseAddr("198.18.0.11"),
 		Ports: []goal.Port{{Index: 1, ID: "nic", VM: "vm", Sandbox: goal.Sandbox{Name: "sb", HostName: "hn", Device: "eth0"}, MAC: goal.MAC{2},
-			VNI: 9, Addresses: []goal.Address{{IP: a, Subnet: p}}, NICGroup: "g", SubnetGroup: "s", SubnetID: "sub", DNS: []netip.Addr{a}, Domain: "d", MTU: 1500}},
-		VNets:  []goal.VNet{{VNI: 9, ID: "v", Prefixes: []netip.Prefix{p}, Sets: []goal.Set{{Name: "n", Prefixes: []netip.Prefix{p}}}, Endpoints: []goal.Endpoint{{IP: a, Host: a, Port: 1}}}},
+			VNI: 9, Addresses: []goal.Address{{IP: a, Subnet: p}}, NICGroup: "g", SubnetGroup: "s", SubnetID: "sub", DNS: []netip.Addr{a}, Domain: "d", MTU: 1500,
+			Compute: goal.Compute{Name: "n", Keys: []goal.Key{{Path: "p", Data: "k"}}, Tags: []goal.Tag{{Name: "a", Value: "b"}}}}},
+		Forwarders: []netip.AddrPort{netip.AddrPortFrom(a, 53)},
+		VNets: []goal.VNet{{VNI: 9, ID: "v", Prefixes: []netip.Prefix{p}, Sets: []goal.Set{{Name: "n", Prefixes: []netip.Prefix{p}}}, Endpoints: []goal.Endpoint{{IP: a, Host: a, Port: 1}},
+			Domain: "d", Names: []goal.Name{{Host: "h", IPs: []netip.Addr{a}}}}},
 		Groups: []goal.Group{{ID: "g", In: rules(), Out: rules()}}})
 }
 
 // eachField visits every settable leaf: basic values, addresses, MACs, and every slice's last element being gone.
 func eachField(v reflect.Value, path string, visit func(string, reflect.Value)) {
 	switch v.Interface().(type) {
-	case netip.Addr, netip.Prefix, goal.MAC:
+	case netip.Addr, netip.AddrPort, netip.Prefix, goal.MAC:
 		visit(path, v)
 		return
 	}
@@ -118,6 +122,9 @@ func change(t *testing.T, path string, v reflect.Value) {
 	switch v.Interface().(type) {
 	case netip.Addr:
 		v.Set(reflect.ValueOf(netip.MustParseAddr("fd00::7")))
+		return
+	case netip.AddrPort:
+		v.Set(reflect.ValueOf(netip.MustParseAddrPort("[fd00::7]:53")))
 		return
 	case netip.Prefix:
 		v.Set(reflect.ValueOf(netip.MustParsePrefix("fd00::/64")))

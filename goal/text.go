@@ -15,6 +15,9 @@ import (
 func Text(h *Host) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "host %s\n  generation %d\n  underlay %s\n", word(h.Name), h.Generation, addr(h.Underlay))
+	for _, f := range h.Forwarders {
+		fmt.Fprintf(&b, "  forwarder %s\n", f)
+	}
 	for i := range h.Ports {
 		h.Ports[i].text(&b)
 	}
@@ -56,10 +59,11 @@ func (p *Port) text(b *strings.Builder) {
 		fmt.Fprintf(b, "  dns %s\n", addr(a))
 	}
 	fmt.Fprintf(b, "  domain %s\n  mtu %d\n", word(p.Domain), p.MTU)
+	p.Compute.text(b)
 }
 
 func (n *VNet) text(b *strings.Builder) {
-	fmt.Fprintf(b, "\nvnet %d\n  id %s\n  idle-minutes %d\n", n.VNI, word(n.ID), n.IdleMinutes)
+	fmt.Fprintf(b, "\nvnet %d\n  id %s\n  idle-minutes %d\n  domain %s\n", n.VNI, word(n.ID), n.IdleMinutes, word(n.Domain))
 	for _, p := range n.Prefixes {
 		fmt.Fprintf(b, "  prefix %s\n", p)
 	}
@@ -71,6 +75,9 @@ func (n *VNet) text(b *strings.Builder) {
 	}
 	for _, e := range n.Endpoints {
 		fmt.Fprintf(b, "  endpoint %s port %d host %s mac %s\n", addr(e.IP), e.Port, addr(e.Host), e.MAC)
+	}
+	for i := range n.Names {
+		n.Names[i].text(b)
 	}
 }
 

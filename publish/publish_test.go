@@ -16,6 +16,7 @@ import (
 	"math/big"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -159,6 +160,7 @@ func aGroup(id string, rules int) goal.Group {
 
 func aGoal(generation uint64, groups ...goal.Group) *goal.Host {
 	return &goal.Host{Name: "host1", Generation: generation, Underlay: netip.MustParseAddr("198.18.0.11"), Groups: groups,
+		Forwarders: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.53:53")},
 		Ports: []goal.Port{{Index: 1, ID: "/nic", VM: "/vm", Sandbox: goal.Sandbox{Name: "a", HostName: "a", Device: "eth0"}, Primary: true,
 			MAC: goal.MAC{2, 0x52, 0x46, 0, 0, 1}, VNI: 7, Domain: "<x>&y",
 			Addresses: []goal.Address{{IP: netip.MustParseAddr("10.0.0.4"), Subnet: netip.MustParsePrefix("10.0.0.0/24"), Primary: true}},
@@ -166,7 +168,8 @@ func aGoal(generation uint64, groups ...goal.Group) *goal.Host {
 		VNets: []goal.VNet{{VNI: 7, ID: "/vnet", Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16"), netip.MustParsePrefix("fd00::/48")},
 			Sets: []goal.Set{{Name: goal.SetInternet, Prefixes: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/1")}}},
 			Endpoints: []goal.Endpoint{{IP: netip.MustParseAddr("10.0.0.4"), Host: netip.MustParseAddr("198.18.0.11"), Port: 1,
-				MAC: goal.MAC{2, 0x52, 0x46, 0, 0, 1}}}}}}
+				MAC: goal.MAC{2, 0x52, 0x46, 0, 0, 1}}},
+			Domain: "v1.internal", Names: []goal.Name{{Host: "a", IPs: []netip.Addr{netip.MustParseAddr("10.0.0.4")}}}}}}
 }
 
 func publishOne(t testing.TB, f *fabric, g *goal.Host) {
@@ -221,6 +224,34 @@ func TestOnlyWhatIsNewIsSent(t *testing.T) {
 	}
 	if again := take(aGoal(9, big, small)); again.content != one.content {
 		t.Error("the generation is part of the content's name")
+	}
+}
+
+// A goal that shares memory with the one before differs from it in whatever field differs, also in those that are no pointers.
+func TestSharedMemoryIsNotTakenForTheSame(t *testing.T) {
+	var e encoder
+	e.next()
+	h := aGoal(1, aGroup("/nsg", 3))
+	seen := map[Hash]bool{}
+	for i := range 4 {
+		c := *h
+		c.VNets, c.Groups = slices.Clone(h.VNets), slices.Clone(h.Groups)
+		switch i {
+		case 1:
+			c.VNets[0].IdleMinutes = 9
+		case 2:
+			c.Groups[0].Flush = true
+		case 3:
+			c.VNets[0].Endpoints = c.VNets[0].Endpoints[:0]
+		}
+		m, err := e.take(&c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen[m.content] = true
+	}
+	if len(seen) != 4 {
+		t.Errorf("%d of 4 goals differ", len(seen))
 	}
 }
 
@@ -340,7 +371,7 @@ func TestOlderIsRefused(t *testing.T) {
 		t.Fatalf("a host that enforces 9 was given %d", g.Generation)
 	case <-time.After(100 * time.Millisecond):
 	}
-	if err := c.receive(&goalFrame{Name: "host1", Generation: 8}); err == nil {
+	if err := c.receive(&goalFrame{Host: goal.Host{Name: "host1", Generation: 8}}); err == nil {
 		t.Error("the host took an older goal")
 	}
 	publishOne(t, f, aGoal(9, aGroup("/nsg", 1)))

@@ -27,10 +27,11 @@ type Config struct {
 	TLS         KeyPair                   `yaml:"tls"`      // the API's certificate
 	Publish     Publish                   `yaml:"publish"`  // where agents call
 	Tenants     []identity.Tenant         `yaml:"tenants"`
-	PrefixLists map[string][]netip.Prefix `yaml:"prefix_lists,omitempty"` // service tags of the operator: name → prefixes
-	Locations   []string                  `yaml:"locations,omitempty"`    // regions that are offered
-	Profile     string                    `yaml:"profile,omitempty"`      // contents of the tag Internet
-	Log         string                    `yaml:"log,omitempty"`          // debug, info, warn or error; empty: info
+	PrefixLists map[string][]netip.Prefix `yaml:"prefix_lists,omitempty"`   // service tags of the operator: name → prefixes
+	Forwarders  []string                  `yaml:"dns_forwarders,omitempty"` // DNS servers for names outside: IP or IP:PORT, in order
+	Locations   []string                  `yaml:"locations,omitempty"`      // regions that are offered
+	Profile     string                    `yaml:"profile,omitempty"`        // contents of the tag Internet
+	Log         string                    `yaml:"log,omitempty"`            // debug, info, warn or error; empty: info
 }
 
 // KeyPair names the PEM files of a certificate and its key.
@@ -96,6 +97,9 @@ func (c *Config) check() error {
 			fault(!p.IsValid() || p != p.Masked(), fmt.Sprintf("prefix_lists.%s[%d]", name, i), p, "a prefix without host bits")
 		}
 	}
+	if _, err := c.forwarders(); err != nil {
+		faults = append(faults, err)
+	}
 	fault(!slices.Contains(compile.Profiles(), c.Profile), "profile", c.Profile, fmt.Sprintf("one of %q", compile.Profiles()))
 	switch c.Log {
 	case "", "debug", "info", "warn", "error":
@@ -103,4 +107,20 @@ func (c *Config) check() error {
 		fault(true, "log", c.Log, "debug, info, warn or error")
 	}
 	return errors.Join(faults...)
+}
+
+// forwarders reads dns_forwarders; port 53 is meant where none is said.
+func (c *Config) forwarders() ([]netip.AddrPort, error) {
+	var out []netip.AddrPort
+	for i, text := range c.Forwarders {
+		at, err := netip.ParseAddrPort(text)
+		if ip, ipErr := netip.ParseAddr(text); ipErr == nil {
+			at, err = netip.AddrPortFrom(ip, 53), nil
+		}
+		if err != nil || at.Port() == 0 || at.Addr().IsUnspecified() || at.Addr().IsMulticast() || at.Addr().Zone() != "" {
+			return nil, fmt.Errorf("dns_forwarders[%d] %q: IP or IP:PORT expected", i, text)
+		}
+		out = append(out, netip.AddrPortFrom(at.Addr().Unmap(), at.Port()))
+	}
+	return out, nil
 }

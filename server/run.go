@@ -44,6 +44,7 @@ func Run(ctx context.Context, c Config) error {
 	}
 	defer s.Close()
 	v := New(s, c.Profile, log)
+	v.forwards, _ = c.forwarders() // checked with the configuration
 	l, err := c.listen()
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ type Server struct {
 	publisher *publish.Publisher
 	alloc     alloc.Allocator
 	profile   string
+	forwards  []netip.AddrPort // DNS servers for names outside
 	log       *slog.Logger
 
 	admission sync.Mutex // one write is decided at a time here; races with other servers are decided by etcd
@@ -83,7 +85,7 @@ func (v *Server) publish(snap *store.Snapshot) error {
 
 // compile is the pure step: the same snapshot always gives the same goals.
 func (v *Server) compile(snap *store.Snapshot) (map[string]*goal.Host, []compile.Problem) {
-	facts := compile.Facts{PrefixLists: snap.PrefixLists(), Profile: v.profile}
+	facts := compile.Facts{PrefixLists: snap.PrefixLists(), Profile: v.profile, Forwarders: v.forwards}
 	for _, h := range snap.Hosts() {
 		facts.Hosts = append(facts.Hosts, compile.HostFact{Name: h.Name, Underlay: h.Underlay})
 	}

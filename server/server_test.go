@@ -601,12 +601,25 @@ func TestUnderlayAddressBelongsToOneHost(t *testing.T) {
 	}
 }
 
+func TestForwardersAreRead(t *testing.T) {
+	c := Config{Forwarders: []string{"192.0.2.53", "[2001:db8::53]:5353"}}
+	got, err := c.forwarders()
+	if err != nil || fmt.Sprint(got) != "[192.0.2.53:53 [2001:db8::53]:5353]" {
+		t.Errorf("%v, %v", got, err)
+	}
+	for _, bad := range []string{"", "192.0.2.53:0", "0.0.0.0", "224.0.0.1", "fe80::1%eth0"} {
+		if _, err := (&Config{Forwarders: []string{bad}}).forwarders(); err == nil {
+			t.Errorf("%q was read", bad)
+		}
+	}
+}
+
 func TestConfigSaysEverythingThatIsWrong(t *testing.T) {
-	_, err := ParseConfig([]byte("data_dir: here\nlisten: nowhere\npublish: {listen: '1.2.3.4:5', netns: /n, ca: /a, cert: /b, key: /c}\nprefix_lists: {'1x': [10.0.0.1/8]}\nlog: loud\n"))
+	_, err := ParseConfig([]byte("data_dir: here\nlisten: nowhere\npublish: {listen: '1.2.3.4:5', netns: /n, ca: /a, cert: /b, key: /c}\nprefix_lists: {'1x': [10.0.0.1/8]}\ndns_forwarders: [192.0.2.53, nobody]\nlog: loud\n"))
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, want := range []string{`data_dir "here"`, `run_dir ""`, `listen "nowhere"`, `tls.cert`, `"1x"`, "10.0.0.1/8", `log "loud"`} {
+	for _, want := range []string{`data_dir "here"`, `run_dir ""`, `listen "nowhere"`, `tls.cert`, `"1x"`, "10.0.0.1/8", `log "loud"`, `dns_forwarders[1] "nobody"`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v\nlacks %s", err, want)
 		}

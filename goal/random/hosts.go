@@ -68,6 +68,7 @@ type maker struct {
 	bySet     map[string][]netip.Prefix
 	setNames  []string
 	endpoints []goal.Endpoint
+	names     []goal.Name
 	groups    []goal.Group
 	byHost    map[*goal.Host][]goal.Port
 	taken     map[netip.Addr]bool
@@ -123,6 +124,8 @@ func (v *maker) port(vnet, i int) {
 		}
 	}
 	p.NICGroup, p.SubnetGroup = v.groupOrNone(), v.groupOrNone()
+	v.names = append(v.names, goal.Name{Host: p.Sandbox.HostName, IPs: []netip.Addr{p.Addresses[0].IP}})
+	p.Compute = goal.Compute{Name: p.Sandbox.Name, Location: "westeurope", Group: "random", Size: "Standard_B1s"}
 	v.byHost[h] = append(v.byHost[h], p)
 	v.ports++
 }
@@ -166,7 +169,7 @@ func (v *maker) give(h *goal.Host) {
 			}
 		}
 	}
-	n := goal.VNet{VNI: v.vni, ID: v.id, Prefixes: v.prefixes, Endpoints: v.endpoints}
+	n := goal.VNet{VNI: v.vni, ID: v.id, Prefixes: v.prefixes, Endpoints: v.endpoints, Domain: "random.internal", Names: v.names}
 	for _, name := range v.setNames {
 		if sets[name] {
 			n.Sets = append(n.Sets, goal.Set{Name: name, Prefixes: v.bySet[name]})
