@@ -32,6 +32,9 @@ func preflight(name string) error {
 	if err := checkKernel(unix.ByteSliceToString(u.Release[:])); err != nil {
 		return err
 	}
+	if _, err := os.Stat("/proc/net/if_inet6"); err != nil {
+		return errors.New("this machine has no IPv6: the kernel was built or started without it (CONFIG_IPV6, ipv6.disable=1)")
+	}
 	if err := mountBPF(); err != nil {
 		return err
 	}

@@ -221,7 +221,15 @@ func prepareDir() error {
 	if err := os.MkdirAll(Dir, 0o755); err != nil {
 		return err
 	}
-	err := unix.Mount("", Dir, "none", unix.MS_SHARED|unix.MS_REC, "")
+	d, err := os.Open(Dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close() // ends the lock, which `ip netns` takes too
+	if err := unix.Flock(int(d.Fd()), unix.LOCK_EX); err != nil {
+		return err
+	}
+	err = unix.Mount("", Dir, "none", unix.MS_SHARED|unix.MS_REC, "")
 	if !errors.Is(err, unix.EINVAL) {
 		return err
 	}
