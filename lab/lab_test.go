@@ -1,6 +1,9 @@
 package lab
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -60,6 +63,27 @@ func TestNodes(t *testing.T) {
 	}
 	if _, err := s.Netns("host3"); err == nil || !strings.Contains(err.Error(), "internet, host1, host2") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestNotReadySaysWhy(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "log")
+	if err := os.WriteFile(file, []byte(strings.Repeat("earlier\n", 2000)+"the last words\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := &State{Processes: []Process{{Name: "server", Log: file}, {Name: "host1", Log: file}}}
+	for want, got := range map[string]error{
+		"host host1 is not connected":                       notReady(s, []hostStatus{{Name: "host1"}}, nil),
+		"host host1 is connected, but has no goal in force": notReady(s, []hostStatus{{Name: "host1", Connected: true}}, nil),
+		"host host1: no space":                              notReady(s, []hostStatus{{Name: "host1", Connected: true, Problem: "no space"}}, nil),
+		"the log of server ends":                            notReady(s, nil, errors.New("no answer")),
+	} {
+		if text := got.Error(); !strings.Contains(text, want) || !strings.HasSuffix(text, "the last words") || strings.Count(text, "earlier") > 12 {
+			t.Errorf("got %q, want %q", text, want)
+		}
+	}
+	if got := logTail("/nonexistent/log"); !strings.Contains(got, "no such file") {
+		t.Errorf("got %q", got)
 	}
 }
 

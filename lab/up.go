@@ -162,14 +162,14 @@ func launchAll(c Config, s *State) ([]*program, error) {
 
 // ready polls the server until every host is connected and has its first goal in force; a program that ends meanwhile is the failure.
 func ready(ctx context.Context, s *State, programs []*program) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	within, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	client := operator(s.Socket)
 	defer client.CloseIdleConnections()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		missing, err := waiting(ctx, client, s)
+		missing, err := waiting(within, client, s)
 		if err == nil && len(missing) == 0 {
 			return nil
 		}
@@ -181,15 +181,18 @@ func ready(ctx context.Context, s *State, programs []*program) error {
 			}
 		}
 		select {
-		case <-ctx.Done():
-			return notReady(ctx, s, missing, err)
+		case <-within.Done():
+			if ctx.Err() != nil {
+				return context.Cause(ctx) // the caller's will
+			}
+			return notReady(s, missing, err)
 		case <-tick.C:
 		}
 	}
 }
 
 // notReady names the first host that is not, why, and the end of its agent's log; or the server's when it does not answer.
-func notReady(ctx context.Context, s *State, missing []hostStatus, err error) error {
+func notReady(s *State, missing []hostStatus, err error) error {
 	who := "server"
 	if err == nil {
 		who = missing[0].Name
@@ -204,7 +207,7 @@ func notReady(ctx context.Context, s *State, missing []hostStatus, err error) er
 	}
 	for _, p := range s.Processes {
 		if p.Name == who {
-			return fmt.Errorf("%w (%w); the log of %s ends:\n%s", err, context.Cause(ctx), who, logTail(p.Log))
+			return fmt.Errorf("%w after %s; the log of %s ends:\n%s", err, patience, who, logTail(p.Log))
 		}
 	}
 	return err
