@@ -8,12 +8,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -54,6 +56,10 @@ func play(role, address string) int {
 		err = serveTCP(address)
 	case "udp-serve":
 		err = serveUDP(address)
+	case "steady":
+		err = steady(address)
+	case "never":
+		err = never(address)
 	default:
 		err = send(role, address)
 	}
@@ -102,6 +108,50 @@ func serveUDP(address string) error {
 			return err
 		}
 		c.WriteTo(buf[:n], from)
+	}
+}
+
+// steady keeps one connection busy until its input ends; an answer that does not come ends it with an error.
+func steady(address string) error {
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	fmt.Println("steady")
+	ended := make(chan struct{})
+	go func() { io.Copy(io.Discard, os.Stdin); close(ended) }()
+	for buf := make([]byte, 16); ; time.Sleep(2 * time.Millisecond) {
+		select {
+		case <-ended:
+			return nil
+		default:
+		}
+		c.SetDeadline(time.Now().Add(3 * time.Second))
+		if _, err := c.Write([]byte("x")); err != nil {
+			return err
+		}
+		if _, err := c.Read(buf); err != nil {
+			return err
+		}
+	}
+}
+
+// never tries to connect until its input ends; that it once succeeds is the error.
+func never(address string) error {
+	fmt.Println("trying")
+	ended := make(chan struct{})
+	go func() { io.Copy(io.Discard, os.Stdin); close(ended) }()
+	for {
+		select {
+		case <-ended:
+			return nil
+		default:
+		}
+		if c, err := net.DialTimeout("tcp", address, 100*time.Millisecond); err == nil {
+			c.Close()
+			return errors.New("a connection that is denied was made")
+		}
 	}
 }
 
@@ -335,6 +385,40 @@ func (l *lab) inside(namespace, network, address string) bool {
 	cmd := exec.Command("ip", "netns", "exec", namespace, self)
 	cmd.Env = append(os.Environ(), "E2E_ROLE="+network, "E2E_ADDRESS="+address)
 	return cmd.Run() == nil
+}
+
+// inhabit starts a role in a network namespace; the returned function ends it and gives its error.
+func (l *lab) inhabit(namespace, role, address string) (end func() error) {
+	l.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	cmd := exec.Command("ip", "netns", "exec", namespace, self)
+	cmd.Env = append(os.Environ(), "E2E_ROLE="+role, "E2E_ADDRESS="+address)
+	in, err1 := cmd.StdinPipe()
+	out, err2 := cmd.StdoutPipe()
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	if err := errors.Join(err1, err2, cmd.Start()); err != nil {
+		l.t.Fatal(err)
+	}
+	if n, err := out.Read(make([]byte, 16)); n == 0 {
+		l.t.Fatalf("%s to %s: %v %s", role, address, err, errs.String())
+	}
+	var once sync.Once
+	var result error
+	end = func() error {
+		once.Do(func() {
+			in.Close()
+			if err := cmd.Wait(); err != nil {
+				result = fmt.Errorf("%s to %s: %w %s", role, address, err, errs.String())
+			}
+		})
+		return result
+	}
+	l.t.Cleanup(func() { end() })
+	return end
 }
 
 // namespace of a machine.

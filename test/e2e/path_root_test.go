@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -92,6 +93,34 @@ func (l *lab) ping(want bool, tenant, from, address string) {
 	}
 }
 
+// A machine moves to another host with its addresses; what it talked to finds it there.
+func TestMachineMoves(t *testing.T) {
+	l := newLab(t, 2)
+	l.vnet("contoso")
+	l.vm("contoso", "a1", "a", "host1")
+	l.vm("contoso", "b1", "b", "host1")
+	for _, host := range []string{"host2", "host1"} {
+		id := l.path("contoso", "/providers/Microsoft.Compute/virtualMachines/a1")
+		nic := l.path("contoso", network+"networkInterfaces/a1-nic")
+		l.put("contoso", "/providers/Microsoft.Compute/virtualMachines/a1", `{"location":"westeurope","tags":{"ringfence-host":"`+host+`"},
+			"properties":{"hardwareProfile":{"vmSize":"Standard_B1s"},"osProfile":{"computerName":"a1"},"networkProfile":{"networkInterfaces":[{"id":"`+nic+`"}]}}}`)
+		deadline := time.Now().Add(10 * time.Second)
+		for {
+			out := l.must("rest", "GET", "/ringfence/v1/sandboxes?wait=5s&id="+id)
+			if strings.Count(out, `"ready": true`) == 1 && strings.Contains(out, `"host": "`+host+`"`) && !strings.Contains(out, `"ready": false`) {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("not on %s: %s", host, out)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		l.serve("contoso", "a1", "tcp-serve", ":80")
+		l.expect(true, "contoso", "b1", "tcp", "10.0.1.4:80")
+		l.ping(true, "contoso", "b1", "fd00:1:0:1::4")
+	}
+}
+
 // The agent dies; packets go on, rules too; a fresh one takes over what is there.
 func TestAgentDiesAndReturns(t *testing.T) {
 	l := newLab(t, 2)
@@ -123,6 +152,52 @@ func TestAgentDiesAndReturns(t *testing.T) {
 	l.expect(true, "contoso", "new", "tcp", "10.0.1.4:81")
 	if now := l.kernel("host1"); now != whole {
 		t.Errorf("%d namespaces, devices and links after one machine for another, %d before", now, whole)
+	}
+}
+
+// The agent is killed at random moments while rules are replaced: no established connection notices, nothing that is denied gets
+// through, and nothing is left over.
+func TestAgentKilledInMidUpdate(t *testing.T) {
+	l := newLab(t, 2)
+	l.vnet("contoso")
+	l.rules("contoso", deny("Tcp", 81))
+	l.vm("contoso", "a1", "a", "host1")
+	l.vm("contoso", "b1", "b", "host1")
+	l.vm("contoso", "b2", "b", "host2")
+	l.serve("contoso", "a1", "tcp-serve", ":80")
+	l.serve("contoso", "a1", "tcp-serve", ":81")
+	whole := l.kernel("host1")
+	b1, b2 := l.namespace("contoso", "b1"), l.namespace("contoso", "b2")
+	watches := []func() error{
+		l.inhabit(b1, "steady", "10.0.1.4:80"), l.inhabit(b2, "steady", "10.0.1.4:80"), l.inhabit(b2, "steady", "[fd00:1:0:1::4]:80"),
+		l.inhabit(b1, "never", "10.0.1.4:81"), l.inhabit(b2, "never", "[fd00:1:0:1::4]:81"),
+	}
+	kills := 10
+	if os.Getenv("RINGFENCE_SOAK") != "" {
+		kills = 100
+	}
+	for i := range kills {
+		written := make(chan struct{})
+		go func() {
+			defer close(written)
+			for j := range 5 {
+				l.try("rest", "PUT", l.path("contoso", network+"networkSecurityGroups/n"), "--as", "contoso", "-d",
+					`{"location":"westeurope","properties":{"securityRules":[`+deny("Tcp", 81)+","+deny("Udp", 100+i*5+j)+`]}}`)
+			}
+		}()
+		time.Sleep(time.Duration(rand.IntN(150)) * time.Millisecond)
+		config := l.end("host1")
+		<-written
+		l.start("host1", config)
+	}
+	for _, end := range watches {
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+	}
+	l.expect(true, "contoso", "b1", "tcp", "10.0.1.4:80")
+	if now := l.kernel("host1"); now != whole {
+		t.Errorf("%d namespaces, devices and links after the kills, %d before", now, whole)
 	}
 }
 
