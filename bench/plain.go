@@ -86,7 +86,7 @@ func (p *plain) router(name string) error {
 	if err := p.namespace(name); err != nil {
 		return err
 	}
-	out, err := exec.Command("ip", "netns", "exec", name, "sysctl", "-qw", "net.ipv4.ip_forward=1").CombinedOutput()
+	out, err := exec.Command("ip", "netns", "exec", name, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("forwarding in %s: %w: %s", name, err, out)
 	}

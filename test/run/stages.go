@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 )
 
 // racy packages start goroutines that share memory: they are tested under the race detector, and only there.
@@ -134,8 +135,17 @@ func clients(t *tally) error {
 	return goTest(t, "test/clients", asRoot, "-count=1", "./...")
 }
 
+// demoTime is what the README promises for the demonstration after the build.
+const demoTime = 20 * time.Second
+
 func demo(t *tally) error {
+	start := time.Now()
 	command(t, nil, "bin/ringfence", "demo")
+	if took := time.Since(start); took > demoTime {
+		t.fail("the demonstration's time", fmt.Sprintf("%s, at most %s", took, demoTime))
+	} else {
+		t.pass()
+	}
 	return nil
 }
 
