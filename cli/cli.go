@@ -17,6 +17,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"ringfence/intent/resource"
 	"ringfence/lab"
 )
 
@@ -77,6 +78,17 @@ type commands struct {
 	Probe   probeCommand       `cmd:"" hidden:"" help:"Send and answer test traffic inside a namespace."`
 }
 
+// newCommands gives the types of the table that have no commands of their own the general ones.
+func newCommands(types []*resource.Type) *commands {
+	written := map[string]bool{}
+	for name := range commandWords {
+		written[name] = true
+	}
+	c := &commands{}
+	c.Network.Plugins = fromTable(types, written)
+	return c
+}
+
 // Main runs a command line and returns the exit code.
 func Main(args []string, programs Programs) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -85,9 +97,9 @@ func Main(args []string, programs Programs) int {
 }
 
 func run(ctx context.Context, args []string, programs Programs, in io.Reader, out, errOut io.Writer) int {
-	var c commands
+	c := newCommands(resource.Types())
 	exit := -1
-	parser, err := kong.New(&c, options(out, errOut, func(code int) { exit = code; panic(exited{}) })...)
+	parser, err := kong.New(c, options(out, errOut, func(code int) { exit = code; panic(exited{}) })...)
 	if err != nil {
 		fmt.Fprintln(errOut, "ringfence:", err)
 		return exitError

@@ -1,12 +1,17 @@
 package cli
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
 
 type networkCommands struct {
 	VNet vnetCommands `cmd:"" name:"vnet" help:"Virtual networks and their subnets."`
 	NSG  nsgCommands  `cmd:"" name:"nsg" help:"Network security groups and their rules."`
 	ASG  asgCommands  `cmd:"" name:"asg" help:"Application security groups."`
 	NIC  nicCommands  `cmd:"" name:"nic" help:"Network interfaces."`
+	kong.Plugins
 }
 
 // kind ties a type of the table to the generic commands; its values are types without fields.

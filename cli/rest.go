@@ -34,15 +34,9 @@ func (c *restCommand) Run(a *app) error {
 	if !slices.Contains([]string{"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"}, method) {
 		return usagef("%s: expected GET, HEAD, PUT, POST, PATCH or DELETE", c.Method)
 	}
-	var body []byte
-	switch file, isFile := strings.CutPrefix(c.Data, "@"); {
-	case isFile || c.Data == "-":
-		var err error
-		if body, err = a.readFile(file); err != nil {
-			return err
-		}
-	case c.Data != "":
-		body = []byte(c.Data)
+	body, err := a.data(c.Data)
+	if err != nil {
+		return err
 	}
 	cl, path, err := c.target(a)
 	if err != nil {
@@ -70,6 +64,17 @@ func (c *restCommand) Run(a *app) error {
 		return err
 	}
 	return a.print(v)
+}
+
+// data is a body as the flags give it: JSON, @file, or - for standard input; nothing is no body.
+func (a *app) data(flag string) ([]byte, error) {
+	switch file, isFile := strings.CutPrefix(flag, "@"); {
+	case isFile || flag == "-":
+		return a.readFile(file)
+	case flag != "":
+		return []byte(flag), nil
+	}
+	return nil, nil
 }
 
 // target finds client and full path; only a short path needs the subscription.

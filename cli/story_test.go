@@ -17,6 +17,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
+
+	"ringfence/intent/resource"
 )
 
 var update = flag.Bool("update", false, "write what the stories print into them")
@@ -146,7 +148,7 @@ func rewrite(t *testing.T, name string, a *txtar.Archive, got map[string]string)
 
 // Every command has a help text with an example.
 func TestHelp(t *testing.T) {
-	for _, words := range allCommands(t) {
+	for _, words := range allCommands(t, resource.Types()) {
 		var out, errOut bytes.Buffer
 		code := run(context.Background(), append(strings.Fields(words), "--help"), Programs{}, strings.NewReader(""), &out, &errOut)
 		if code != 0 || !strings.Contains(out.String(), "Example") || !strings.Contains(out.String(), "ringfence "+words) {

@@ -12,10 +12,9 @@ import (
 )
 
 // allCommands lists the words of every command that is not hidden.
-func allCommands(t *testing.T) []string {
+func allCommands(t *testing.T, types []*resource.Type) []string {
 	t.Helper()
-	var c commands
-	parser, err := kong.New(&c, options(io.Discard, io.Discard, func(int) {})...)
+	parser, err := kong.New(newCommands(types), options(io.Discard, io.Discard, func(int) {})...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +42,7 @@ func allCommands(t *testing.T) []string {
 
 // A type of the table that has words has a command of them that lists it.
 func TestTypesHaveCommands(t *testing.T) {
-	all := allCommands(t)
+	all := allCommands(t, resource.Types())
 	for _, typ := range resource.Types() {
 		words, verbs := strings.Join(typ.Words, " "), []string{"create", "list", "show", "delete"}
 		switch {
@@ -57,6 +56,36 @@ func TestTypesHaveCommands(t *testing.T) {
 				t.Errorf("%s has no command %q", typ.Name, words+" "+verb)
 			}
 		}
+	}
+}
+
+// A new row of the table has commands at once, its children too.
+func TestNewTypeHasCommands(t *testing.T) {
+	table := &resource.Type{Name: "Microsoft.Network/routeTables", Words: []string{"network", "route-table"}, Help: "routes that a subnet's traffic follows"}
+	route := &resource.Type{Name: "Microsoft.Network/routeTables/routes", Parent: table, Words: []string{"network", "route-table", "route"}, Help: "one route"}
+	seen := &resource.Type{Name: "Microsoft.Network/routeTables/effective", Parent: table, ReadOnly: true, Words: []string{"network", "route-table", "effective"}, Help: "read only"}
+	types := append(resource.Types(), table, route, seen)
+	all := allCommands(t, types)
+	for _, words := range []string{"network route-table create", "network route-table list", "network route-table route delete", "network route-table effective show"} {
+		if !slices.Contains(all, words) {
+			t.Errorf("no command %q", words)
+		}
+	}
+	if slices.Contains(all, "network route-table effective create") {
+		t.Error("a read-only type can be created")
+	}
+	c := newCommands(types)
+	parser, err := kong.New(c, options(io.Discard, io.Discard, func(int) {})...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := parser.Parse(strings.Fields("network route-table route show -g g --parent rt -n r"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	show := k.Selected().Target.Addr().Interface().(*tableShow)
+	if show.Type != route || show.Name != "r" || show.parents(show.Parent) != nil || show.parents(nil) == nil {
+		t.Errorf("%+v", show)
 	}
 }
 
