@@ -90,9 +90,20 @@ func (a *app) connect() (*session, error) {
 	case len(all) == 0:
 		return nil, fmt.Errorf("there is no subscription: %w", errNotFound)
 	case want == "":
-		return nil, usagef("which subscription? Name one with --subscription or speak as a tenant with --as: %s", strings.Join(names, ", "))
+		return nil, usageError{&severalSubscriptions{client: c, all: all, names: names}}
 	}
 	return nil, usagef("there is no subscription %q; there are: %s", want, strings.Join(names, ", "))
+}
+
+// severalSubscriptions is the refusal to guess which one is meant.
+type severalSubscriptions struct {
+	client *client
+	all    []subscription
+	names  []string
+}
+
+func (e *severalSubscriptions) Error() string {
+	return "which subscription? Name one with --subscription or speak as a tenant with --as: " + strings.Join(e.names, ", ")
 }
 
 func (s *session) subscriptions() ([]subscription, error) {

@@ -164,6 +164,8 @@ func usage(w io.Writer, err error) int {
 // usageError is a fault of the words that only the command itself can see.
 type usageError struct{ error }
 
+func (e usageError) Unwrap() error { return e.error }
+
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 // exitCode carries the code of a command that was run in a sandbox or node.

@@ -235,7 +235,11 @@ type vmShow struct{ vmName }
 func (vmShow) Help() string { return "Example:\n  ringfence vm show -g shop -n web1 -o json" }
 
 func (c *vmShow) Run(a *app) error {
-	s, vm, err := c.find(a)
+	name, err := c.get()
+	if err != nil {
+		return err
+	}
+	s, vm, err := a.anywhere(c.Group, name)
 	if err != nil {
 		return err
 	}
@@ -282,6 +286,40 @@ func (s *session) findVM(group, name string) (any, error) {
 	return nil, usagef("virtual machine %s is in several resource groups: name one with -g: %s", name, strings.Join(groups, ", "))
 }
 
+// anywhere finds a machine by its name alone where that is unique: among all subscriptions when none is named.
+func (a *app) anywhere(group, name string) (*session, any, error) {
+	s, err := a.connect()
+	var several *severalSubscriptions
+	if !asError(err, &several) {
+		if err != nil {
+			return nil, nil, err
+		}
+		vm, err := s.findVM(group, name)
+		return s, vm, err
+	}
+	var found []any
+	var where []string
+	var home *session
+	for _, sub := range several.all {
+		here := &session{client: several.client, app: a, subscription: sub.SubscriptionID}
+		vm, err := here.findVM(group, name)
+		var api *apiError
+		switch {
+		case err == nil:
+			found, where, home = append(found, vm), append(where, sub.DisplayName), here
+		case !errors.Is(err, errNotFound) && !(asError(err, &api) && api.Status == http.StatusNotFound):
+			return nil, nil, err
+		}
+	}
+	switch len(found) {
+	case 0:
+		return nil, nil, fmt.Errorf("virtual machine %s: %w in any subscription", name, errNotFound)
+	case 1:
+		return home, found[0], nil
+	}
+	return nil, nil, usagef("virtual machine %s is in several subscriptions: name one with --subscription: %s", name, strings.Join(where, ", "))
+}
+
 type vmDelete struct {
 	vmName
 	NoWait bool `help:"Do not wait for the end."`
@@ -321,7 +359,7 @@ type vmExec struct {
 }
 
 func (vmExec) Help() string {
-	return "Examples:\n  ringfence vm exec --subscription contoso web1 -- ping -c 1 10.0.2.4\n  ringfence vm exec -g shop --as fabrikam db1 -- ip address"
+	return "Where a name is not unique, -g and --subscription (or --as) say which is meant.\n\nExamples:\n  ringfence vm exec --subscription contoso web1 -- ping -c 1 10.0.2.4\n  ringfence vm exec -g shop --as fabrikam db1 -- ip address"
 }
 
 func (c *vmExec) Run(a *app) error {
@@ -329,11 +367,7 @@ func (c *vmExec) Run(a *app) error {
 	if len(argv) == 0 {
 		return usagef("a command is missing: ringfence vm exec %s -- COMMAND", c.Name)
 	}
-	s, err := a.connect()
-	if err != nil {
-		return err
-	}
-	vm, err := s.findVM(c.Group, c.Name)
+	_, vm, err := a.anywhere(c.Group, c.Name)
 	if err != nil {
 		return err
 	}
