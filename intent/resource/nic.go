@@ -61,7 +61,7 @@ func init() {
 			enum("nicType", "NetworkInterfaceNicType", "Standard", "Elastic").refused(`"Standard"`).or(`"Standard"`),
 			enum("auxiliaryMode", "NetworkInterfaceAuxiliaryMode", "None", "MaxConnections", "Floating", "AcceleratedConnections").none(),
 			enum("auxiliarySku", "NetworkInterfaceAuxiliarySku", "None", "A1", "A2", "A4", "A8").none(),
-			flag("allowPort25Out").readOnly(), thing("privateEndpoint").readOnly(), thing("privateLinkService").refused(), thing("dscpConfiguration").readOnly(),
+			flag("allowPort25Out").readOnly(), thing("privateEndpoint").readOnly(), thing("privateLinkService").refused(), thing("dscpConfiguration").readOnly(), flag("defaultOutboundConnectivityEnabled").readOnly(),
 			str("workloadType").none(), enum("migrationPhase", "NetworkInterfaceMigrationPhase", "None", "Prepare", "Commit", "Abort", "Committed").refused(`"None"`),
 		).required(),
 		showType(), locationField(), str("kind").readOnly(), tagsField(), thing("extendedLocation").refused(),
