@@ -34,15 +34,29 @@ func (a *Agent) apply(ctx context.Context) {
 	}
 	a.Stream.Ack(a.current.Generation, problem)
 	a.Log.Debug("enforced", "generation", a.current.Generation, "took", time.Since(began), "problem", problem)
+	a.configure()
 	if applied {
 		a.tidy()
 	}
 	a.changed()
 }
 
+// configure has the guests of ports with devices configured. While a port is closed its guest gets no answer; the next attempt then
+// does not wait any longer than the port.
+func (a *Agent) configure() {
+	want := make(map[uint32]goal.Port, len(a.current.Ports))
+	for _, p := range a.current.Ports {
+		if _, ok := a.devices[p.Index]; ok {
+			want[p.Index] = p
+		}
+	}
+	a.guests.want(want)
+	a.guests.table.Hurry()
+}
+
 // enforce is the order that never opens a hole: a port index that names another NIC now is closed first; devices are made and
-// attached while their ports drop; then the tables are flipped; then DHCP speaks. A port whose device cannot be made stays closed,
-// the others go on: applied says that the tables are the goal's.
+// attached while their ports drop; then the tables are flipped; then DHCP speaks. A port whose device or policy cannot be made stays
+// closed, the others go on: applied says that the tables are the goal's.
 func (a *Agent) enforce(ctx context.Context) (applied bool, err error) {
 	if a.dhcp == nil {
 		if a.dhcp, err = a.Fabric.Ensure(); err != nil {
@@ -58,10 +72,11 @@ func (a *Agent) enforce(ctx context.Context) (applied bool, err error) {
 			faults = append(faults, fmt.Errorf("port of %s: %w", a.current.Ports[i].ID, err))
 		}
 	}
-	if err := a.Datapath.Apply(ctx, a.current, a.device); err != nil {
+	err = a.Datapath.Apply(ctx, a.current, a.device)
+	a.dhcp.Set(a.current)
+	if err != nil {
 		return false, errors.Join(append(faults, fmt.Errorf("program the kernel: %w", err))...)
 	}
-	a.dhcp.Set(a.current)
 	return true, errors.Join(faults...)
 }
 
@@ -131,15 +146,8 @@ func (a *Agent) ensure(p *goal.Port) error {
 	return nil
 }
 
-// tidy configures what is new and removes what the enforced goal does not have: no table refers to it any more.
+// tidy removes what the enforced goal does not have: no table refers to it any more.
 func (a *Agent) tidy() {
-	want := make(map[uint32]goal.Port, len(a.current.Ports))
-	for _, p := range a.current.Ports {
-		if _, ok := a.devices[p.Index]; ok {
-			want[p.Index] = p
-		}
-	}
-	a.guests.want(want)
 	gone, err := a.leftover()
 	if err != nil {
 		a.Log.Warn("list attached ports", "error", err)

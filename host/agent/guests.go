@@ -34,7 +34,7 @@ func newGuests(s Sandboxes, log *slog.Logger) *guests {
 
 // inside is what a sandbox's configuration depends on: not the rules.
 func inside(p goal.Port) goal.Port {
-	p.NICGroup, p.SubnetGroup, p.SubnetID = "", "", ""
+	p.NICGroup, p.SubnetGroup, p.SubnetID, p.Compute = "", "", "", goal.Compute{}
 	return p
 }
 

@@ -86,6 +86,15 @@ func (t *Table[K, V]) Resync() {
 	}
 }
 
+// Hurry makes failed objects pending: what they failed for has changed.
+func (t *Table[K, V]) Hurry() {
+	for _, o := range t.objects {
+		if o.State == Failed {
+			o.State = Pending
+		}
+	}
+}
+
 // Due marks at most n objects busy and returns them: the pending ones and the failed ones whose time has come.
 func (t *Table[K, V]) Due(now time.Time, n int) []Attempt[K, V] {
 	var out []Attempt[K, V]
