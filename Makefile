@@ -33,8 +33,8 @@ verify-generated: deps ## the generated files are what their sources give
 bench: deps build ## figures beside plain Linux routing and nftables; BENCH_SHORT=1 takes a minute
 	go run ./bench
 
-soak: deps build ## the long forms of the tests that have one
-	RINGFENCE_SOAK=1 go run ./test/run unit root
+soak: deps ## the long forms of the tests that have one
+	go run ./test/run build soak
 
 fuzz: ## every fuzz target for FUZZTIME each (default 20s)
 	go run ./test/run fuzz

@@ -35,6 +35,7 @@ var stages = []stage{
 // Stages that `all` leaves out.
 var extra = []stage{
 	{"generate", "write the generated files", generate},
+	{"soak", "the long forms of the tests that have one", soak},
 	{"fuzz", "every fuzz target for a while", fuzz},
 }
 

@@ -154,6 +154,44 @@ func bench(t *tally) error {
 	return nil
 }
 
+// longForms are the settings under which tests run their long form; a test file that names one has one.
+var longForms = []string{"RINGFENCE_SOAK=1", "RINGFENCE_TWIN_PACKETS=20000000"}
+
+// soak runs every package that has a long form.
+func soak(t *tally) error {
+	var list []string
+	err := testFiles(func(path string, src []byte) {
+		for _, v := range longForms {
+			name, _, _ := strings.Cut(v, "=")
+			if dir := "./" + filepath.Dir(path); bytes.Contains(src, []byte(`"`+name+`"`)) && !slices.Contains(list, dir) && !strings.HasPrefix(path, "test/run") {
+				list = append(list, dir)
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if len(list) == 0 {
+		return errors.New("no test has a long form")
+	}
+	return goTest(t, ".", append(slices.Clone(longForms), asRoot...), append([]string{"-count=1", "-p", "1", "-timeout", "12h"}, list...)...)
+}
+
+// testFiles visits the module's test files.
+func testFiles(visit func(path string, src []byte)) error {
+	return filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") || strings.HasPrefix(path, "test/clients/") {
+			return err
+		}
+		src, err := os.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("test files: %w", err)
+		}
+		visit(path, src)
+		return nil
+	})
+}
+
 var fuzzTarget = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(`)
 
 // fuzz runs every fuzz target of the module for FUZZTIME.
@@ -162,17 +200,9 @@ func fuzz(t *tally) error {
 	if limit == "" {
 		limit = "20s"
 	}
-	return filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") || strings.HasPrefix(path, "test/clients/") {
-			return err
-		}
-		src, err := os.ReadFile(path)
-		if err != nil {
-			return fmt.Errorf("fuzz: %w", err)
-		}
+	return testFiles(func(path string, src []byte) {
 		for _, m := range fuzzTarget.FindAllSubmatch(src, -1) {
 			command(t, nil, "go", "test", "-run", "^$", "-fuzz", "^"+string(m[1])+"$", "-fuzztime", limit, "./"+filepath.Dir(path))
 		}
-		return nil
 	})
 }
