@@ -84,3 +84,17 @@ func BenchmarkAck(b *testing.B) {
 		}
 	}
 }
+
+// The view after one change among 10,000 interfaces and machines.
+func BenchmarkViewAmong10000(b *testing.B) {
+	docs := put(group(b), vnet(b, "v", "web"))
+	for i := range 10_000 {
+		docs.Put = append(docs.Put, Put{Doc: nic(b, fmt.Sprint("nic", i), "v/web")})
+	}
+	snap := Offline(nil, nil).With(docs)
+	snap.View()
+	for b.Loop() {
+		snap = snap.With(put(nic(b, "nic77", "v/web")))
+		snap.View()
+	}
+}

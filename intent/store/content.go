@@ -1,6 +1,7 @@
 package store
 
 import (
+	"iter"
 	"strings"
 	"sync"
 
@@ -17,9 +18,11 @@ type content struct {
 	claims ordered[holding]
 	hosts  map[string]Host
 
-	viewOnce sync.Once
-	view     *resource.View
-	faults   []resource.Fault
+	mu      sync.Mutex // guards what follows: the typed view, made when it is asked for
+	view    *resource.View
+	faults  []resource.Fault
+	from    *content // an older content that has its view
+	touched []string // keys that changed since
 }
 
 // holding is a claim as it stands.
@@ -32,7 +35,20 @@ func typeKey(t, key string) string { return strings.ToLower(t) + "\x00" + key }
 
 // clone is a copy whose maps may be replaced.
 func (c *content) clone() *content {
-	return &content{rev: c.rev, docs: c.docs, types: c.types, refs: c.refs, claims: c.claims, hosts: c.hosts}
+	next := &content{rev: c.rev, docs: c.docs, types: c.types, refs: c.refs, claims: c.claims, hosts: c.hosts}
+	next.descend(c)
+	return next
+}
+
+// under yields the documents whose keys start with prefix, in the order of their keys.
+func (c *content) under(prefix string) iter.Seq[*resource.Doc] {
+	return func(yield func(*resource.Doc) bool) {
+		for _, e := range c.docs.prefix(prefix) {
+			if !yield(e.doc) {
+				return
+			}
+		}
+	}
 }
 
 // put and drop change c, which the caller has just cloned.
@@ -49,6 +65,7 @@ func (c *content) put(key string, e *entry) {
 }
 
 func (c *content) drop(key string) {
+	c.touch(key)
 	e, ok := c.docs.get(key)
 	if !ok {
 		return

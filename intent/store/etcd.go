@@ -20,14 +20,15 @@ import (
 // What etcd is told instead of its defaults, and why. Each raft entry is a whole request, so the number of entries kept in
 // memory (snapshot count + catch-up) decides the memory of a store whose documents are large; the defaults keep 15,000.
 const (
-	maxRequestBytes  = 10 << 20 // a resource group with everything in it is deleted in one transaction
-	maxTxnOps        = 100_000  //
-	snapshotCount    = 250      // raft entries between two snapshots
-	catchUpEntries   = 50       // raft entries kept for a slow member after a snapshot
-	quotaBytes       = 8 << 30  // of live and dead pages; compaction keeps far below it
-	tickMillis       = 50       // a lone member elects itself after one tick of its own
-	electionMillis   = 500      //
-	defragThreshold  = 128      // MiB of dead pages that are given back at start
+	maxRequestBytes  = 10 << 20    // a resource group with everything in it is deleted in one transaction
+	maxTxnOps        = 100_000     //
+	snapshotCount    = 250         // raft entries between two snapshots
+	catchUpEntries   = 50          // raft entries kept for a slow member after a snapshot
+	quotaBytes       = 8 << 30     // of live and dead pages; compaction keeps far below it
+	tickMillis       = 50          // a lone member elects itself after one tick of its own
+	electionMillis   = 500         //
+	defragThreshold  = 128         // MiB of dead pages that are given back at start
+	slow             = time.Second // what etcd warns of
 	shutdownPatience = 5 * time.Second
 )
 
@@ -92,6 +93,7 @@ func (s *Store) member(lg *zap.Logger) (*embed.Config, error) {
 	cfg.QuotaBackendBytes = quotaBytes
 	cfg.TickMs, cfg.ElectionMs = tickMillis, electionMillis
 	cfg.BootstrapDefragThresholdMegabytes = defragThreshold
+	cfg.WarningApplyDuration, cfg.WarningUnaryRequestDuration = slow, slow
 	cfg.UnsafeNoFsync = s.opt.NoSync
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(lg)
 	cfg.EnableGRPCGateway = false

@@ -37,9 +37,7 @@ func (m *mine) take(key string, kv *mvccpb.KeyValue) *entry {
 	for _, w := range m.writes[key] {
 		if bytes.Equal(w.value, kv.Value) {
 			m.drop(key, w.value)
-			doc := *w.entry.doc
-			doc.Revision = kv.ModRevision
-			return &entry{doc: &doc, refs: w.entry.refs, claims: w.entry.claims, created: kv.CreateRevision}
+			return &entry{doc: w.entry.doc.Stored(kv.ModRevision), refs: w.entry.refs, claims: w.entry.claims, created: kv.CreateRevision}
 		}
 	}
 	return nil

@@ -57,21 +57,11 @@ func (s *Snapshot) Each(typeName string, fn func(*resource.Doc)) {
 
 // Inside yields the documents whose ids lie under key (a subscription, a resource group), in the order of their keys.
 func (s *Snapshot) Inside(key string) iter.Seq[*resource.Doc] {
-	return s.under(strings.ToLower(key) + "/")
+	return s.c.under(strings.ToLower(key) + "/")
 }
 
 // Docs yields all documents in the order of their keys.
-func (s *Snapshot) Docs() iter.Seq[*resource.Doc] { return s.under("") }
-
-func (s *Snapshot) under(prefix string) iter.Seq[*resource.Doc] {
-	return func(yield func(*resource.Doc) bool) {
-		for _, e := range s.c.docs.prefix(prefix) {
-			if !yield(e.doc) {
-				return
-			}
-		}
-	}
-}
+func (s *Snapshot) Docs() iter.Seq[*resource.Doc] { return s.c.under("") }
 
 // Len is the number of documents.
 func (s *Snapshot) Len() int { return s.c.docs.len() }
@@ -81,18 +71,14 @@ func (s *Snapshot) PrefixLists() map[string][]netip.Prefix { return s.lists }
 
 // View is the typed view, built on the first call and kept.
 func (s *Snapshot) View() *resource.View {
-	s.build()
-	return s.c.view
+	v, _ := s.c.typed()
+	return v
 }
 
 // Faults are what the typed view had to leave out.
 func (s *Snapshot) Faults() []resource.Fault {
-	s.build()
-	return s.c.faults
-}
-
-func (s *Snapshot) build() {
-	s.c.viewOnce.Do(func() { s.c.view, s.c.faults = resource.BuildView(s.c.rev, s.Docs()) })
+	_, faults := s.c.typed()
+	return faults
 }
 
 // Owner is who holds a claim, as the claim says it.
