@@ -1,10 +1,17 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"net/netip"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+
+	"go.yaml.in/yaml/v3"
 
 	"ringfence/lab"
 )
@@ -17,8 +24,10 @@ type labCommands struct {
 }
 
 type labUp struct {
-	Hosts int    `default:"2" help:"Number of hosts."`
-	Name  string `help:"Name of the lab; else that of --lab."`
+	Hosts  int      `default:"2" help:"Number of hosts."`
+	Name   string   `help:"Name of the lab; else that of --lab."`
+	Lists  []string `name:"prefix-list" sep:"none" placeholder:"NAME=PREFIX,…" help:"A service tag of the operator's, for security rules; may be repeated."`
+	Config string   `type:"existingfile" help:"YAML file with prefix_lists (name: [prefixes]) and locations ([names])."`
 }
 
 func (labUp) Help() string {
@@ -26,16 +35,79 @@ func (labUp) Help() string {
 
 Examples:
   ringfence lab up
-  ringfence lab up --hosts 3 --name staging`
+  ringfence lab up --hosts 3 --name staging
+  ringfence lab up --prefix-list Storage=203.0.113.0/28,2001:db8:203::/64 --prefix-list Backup=10.0.9.0/24`
 }
 
 func (c *labUp) Run(a *app) error {
-	st, err := lab.Up(a.ctx, lab.Config{Name: a.labName(c.Name), Hosts: c.Hosts, Progress: func(step string) { a.progress.begin("%s", step) }})
+	config, err := c.config()
+	if err != nil {
+		return err
+	}
+	config.Name, config.Progress = a.labName(c.Name), func(step string) { a.progress.begin("%s", step) }
+	st, err := lab.Up(a.ctx, config)
 	if err != nil {
 		return err
 	}
 	a.progress.done()
 	return a.printLab(st)
+}
+
+// labFile is what --config may say.
+type labFile struct {
+	PrefixLists map[string][]string `yaml:"prefix_lists"`
+	Locations   []string            `yaml:"locations"`
+}
+
+// config joins the file with the flags, which come later and win by name.
+func (c *labUp) config() (lab.Config, error) {
+	var f labFile
+	if c.Config != "" {
+		b, err := os.ReadFile(c.Config)
+		if err != nil {
+			return lab.Config{}, err
+		}
+		d := yaml.NewDecoder(bytes.NewReader(b))
+		d.KnownFields(true)
+		if err := d.Decode(&f); err != nil && !errors.Is(err, io.EOF) {
+			return lab.Config{}, usagef("--config %s: %w", c.Config, err)
+		}
+	}
+	if f.PrefixLists == nil {
+		f.PrefixLists = map[string][]string{}
+	}
+	for _, l := range c.Lists {
+		name, prefixes, ok := strings.Cut(l, "=")
+		if !ok || name == "" || prefixes == "" {
+			return lab.Config{}, usagef("--prefix-list %s: expected NAME=PREFIX,…", l)
+		}
+		f.PrefixLists[name] = strings.Split(prefixes, ",")
+	}
+	for _, name := range sortedKeys(f.PrefixLists) {
+		for _, p := range f.PrefixLists[name] {
+			if _, err := netip.ParsePrefix(p); err != nil {
+				return lab.Config{}, usagef("prefix list %s: %q is no address prefix", name, p)
+			}
+		}
+	}
+	return lab.Config{Hosts: c.Hosts, PrefixLists: f.PrefixLists, Locations: f.Locations}, nil
+}
+
+// prefixLists reads back which tags the lab's server was given.
+func prefixLists(st *lab.State) ([]any, error) {
+	b, err := os.ReadFile(filepath.Join(st.RunDir, "server.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	var f labFile
+	if err := yaml.Unmarshal(b, &f); err != nil {
+		return nil, fmt.Errorf("read the server's configuration: %w", err)
+	}
+	var out []any
+	for _, name := range sortedKeys(f.PrefixLists) {
+		out = append(out, map[string]any{"name": name, "prefixes": generic(f.PrefixLists[name])})
+	}
+	return out, nil
 }
 
 // labName is the lab that a command of `ringfence lab` means.
@@ -85,7 +157,14 @@ func (c *labStatus) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	tags, err := prefixLists(r.State)
+	if err != nil {
+		return err
+	}
 	v := generic(r)
+	if o, ok := v.(map[string]any); ok && tags != nil {
+		o["prefix_lists"] = tags
+	}
 	if f := a.flags.Output; f != "" && f != "table" || a.flags.Query != "" {
 		return a.print(v)
 	}
@@ -101,6 +180,12 @@ func (c *labStatus) Run(a *app) error {
 	fmt.Fprintln(a.out)
 	if err := a.print(at(v, "tenants"), column{"Tenant", "name"}, column{"Subscription", "subscription"}, column{"Token", "token"}); err != nil {
 		return err
+	}
+	if tags != nil {
+		fmt.Fprintln(a.out)
+		if err := a.print(tags, column{"Tag", "name"}, column{"Prefixes", "prefixes"}); err != nil {
+			return err
+		}
 	}
 	if r.Problem != "" {
 		return errors.New(r.Problem)
