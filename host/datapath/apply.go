@@ -78,7 +78,6 @@ func (d *Datapath) Apply(ctx context.Context, h *goal.Host, devices func(port ui
 		plans: map[uint32]plan{}, groups: map[string]*goal.Group{}, before: map[[16]byte][16]byte{}, staged: map[string][]bpf.Inner{},
 		unused: map[retired]bool{}, checks: map[check]uint64{}, broken: map[groupKey]bool{}, moved: map[uint32]bool{},
 		flush: map[uint32]uint32{}, tables: map[uint32]bool{}, combined: map[uint32][]combo{}}
-	d.names.add(h.Groups)
 	err := u.run(ctx)
 	for b := range u.unused {
 		u.retired = append(u.retired, b)
@@ -205,14 +204,19 @@ func (u *update) compileGroup(k groupKey, id string) error {
 	if g == nil || v == nil {
 		return fmt.Errorf("group %s: not in the goal for virtual network %d", id, k.VNI)
 	}
+	s := u.k.groups[k]
+	if s != nil && s.source != nil && s.moves == v.classes.moves && sameGroup(s.source, g) {
+		return nil
+	}
+	u.d.names.add(g)
 	class, blob, err := groupBlob(g, v.classes)
 	if err != nil {
 		return err
 	}
 	full := g.Hash()
-	sum, rules := hash16(blob), [16]byte(full[:16])
-	s := u.k.groups[k]
+	sum, rules, moves := hash16(blob), [16]byte(full[:16]), v.classes.moves
 	if s != nil && s.word.class() != 0 && s.blob == sum {
+		s.source, s.moves = g, moves
 		if s.rules != rules {
 			s.rules = rules
 			return u.maps("group_slots").Put(k, slotValue{Slot: s.slot, Blob: sum, Rules: rules})
@@ -235,7 +239,7 @@ func (u *update) compileGroup(k groupKey, id string) error {
 		func() blobWord { return makeBlobWord(class, slot, 0) },
 		func(w blobWord) {
 			u.retire(groupClasses, s.word)
-			s.word, s.blob, s.rules = w, sum, rules
+			s.word, s.blob, s.rules, s.source, s.moves = w, sum, rules, g, moves
 			u.faultIf(u.maps("group_slots").Put(k, slotValue{Slot: s.slot, Blob: sum, Rules: rules}))
 		}})
 	return nil

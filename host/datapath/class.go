@@ -38,7 +38,7 @@ func planOf(n *goal.VNet) plan {
 }
 
 func spans(n *goal.VNet, v4 bool) []span {
-	const prefixItem = -1
+	const prefixItem = 0 // the sets follow
 	var e edges
 	add := func(ps []netip.Prefix, item int) {
 		for _, p := range ps {
@@ -49,7 +49,7 @@ func spans(n *goal.VNet, v4 bool) []span {
 	}
 	add(n.Prefixes, prefixItem)
 	for i := range n.Sets {
-		add(n.Sets[i].Prefixes, i)
+		add(n.Sets[i].Prefixes, i+1)
 	}
 	holds := map[int]int{}
 	var out []span
@@ -62,7 +62,7 @@ func spans(n *goal.VNet, v4 bool) []span {
 		var names []string
 		for item := range holds {
 			if item != prefixItem {
-				names = append(names, n.Sets[item].Name)
+				names = append(names, n.Sets[item-1].Name)
 			}
 		}
 		slices.Sort(names)
@@ -91,6 +91,7 @@ func (p plan) at(ip netip.Addr) span {
 type classes struct {
 	vni   uint32
 	ids   map[[16]byte]uint16
+	moves int // changes whenever a number gets or loses its meaning
 	named map[uint16]combo
 }
 
@@ -110,7 +111,10 @@ func (c *classes) need(combos []combo) (fresh []combo, err error) {
 	for _, k := range combos {
 		h := hash16([]byte(k))
 		if id, ok := c.ids[h]; ok {
-			c.named[id] = k
+			if _, known := c.named[id]; !known {
+				c.named[id] = k
+				c.moves++
+			}
 			continue
 		}
 		for used[next] {
@@ -120,6 +124,7 @@ func (c *classes) need(combos []combo) (fresh []combo, err error) {
 			return nil, fmt.Errorf("virtual network %d: more than %d combinations of address sets", c.vni, maxClasses)
 		}
 		c.ids[h], c.named[next], used[next] = next, k, true
+		c.moves++
 		fresh = append(fresh, k)
 	}
 	return fresh, nil

@@ -51,12 +51,11 @@ type side struct {
 	rules   []goal.Rule
 	words   int
 	vectors []uint64
-	known   map[string]uint32
-	key     []byte
+	known   map[uint64]uint32 // sum → number
 }
 
 func newSide(w *writer, at int, rules []goal.Rule) *side {
-	return &side{w: w, at: at, rules: rules, words: max(1, (len(rules)+63)/64), known: map[string]uint32{}}
+	return &side{w: w, at: at, rules: rules, words: max(1, (len(rules)+63)/64), known: map[uint64]uint32{}}
 }
 
 func (s *side) write(group string, c *classes) error {
@@ -130,51 +129,65 @@ func matchesProtocol(rule, packet uint8) bool {
 	return rule == goal.ProtocolAny || rule == packet || rule == goal.ICMP && packet == goal.ICMPv6
 }
 
-// vector gives a bit vector its number.
-func (s *side) vector(v []uint64) uint32 {
-	s.key = s.key[:0]
-	for _, x := range v {
-		s.key = binary.LittleEndian.AppendUint64(s.key, x)
+// vector gives a bit vector its number. sum is the exclusive or of mix of its bits: the same vector has the same sum, and the
+// rare other vector with that sum is told apart by its words.
+func (s *side) vector(v []uint64, sum uint64) uint32 {
+	for ; ; sum++ {
+		n, ok := s.known[sum]
+		if !ok {
+			n = uint32(len(s.known))
+			s.known[sum] = n
+			s.vectors = append(s.vectors, v...)
+			return n
+		}
+		if slices.Equal(s.vectors[int(n)*s.words:][:s.words], v) {
+			return n
+		}
 	}
-	if n, ok := s.known[string(s.key)]; ok {
-		return n
-	}
-	n := uint32(len(s.known))
-	s.known[string(s.key)] = n
-	s.vectors = append(s.vectors, v...)
-	return n
+}
+
+// mix spreads a small number over 64 bits (splitmix64).
+func mix(i int) uint64 {
+	z := (uint64(i) + 1) * 0x9e3779b97f4a7c15
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
 }
 
 // where is the vector of the rules for which yes holds.
 func (s *side) where(yes func(*goal.Rule) bool) uint32 {
-	v := make([]uint64, s.words)
+	v, sum := make([]uint64, s.words), uint64(0)
 	for i := range s.rules {
 		if yes(&s.rules[i]) {
 			v[i/64] |= 1 << (i % 64)
+			sum ^= mix(i)
 		}
 	}
-	return s.vector(v)
+	return s.vector(v, sum)
 }
 
 // field cuts a field at the edges; base are the rules that hold everywhere.
-func (s *side) field(e edges, base func(*goal.Rule) bool) *intervals {
-	v := make([]uint64, s.words)
-	holds := make([]int, len(s.rules))
+func (s *side) field(e *edges, base func(*goal.Rule) bool) *intervals {
+	v, sum := make([]uint64, s.words), uint64(0)
+	holds := make([]int, len(s.rules)) // how many of the rule's prefixes: they may overlap
+	turn := func(i int) {
+		v[i/64] ^= 1 << (i % 64)
+		sum ^= mix(i)
+	}
 	for i := range s.rules {
 		if base(&s.rules[i]) {
 			holds[i] = 1
-			v[i/64] |= 1 << (i % 64)
+			turn(i)
 		}
 	}
 	f := &intervals{}
 	e.sweep(func(item, delta int) {
+		before := holds[item] > 0
 		holds[item] += delta
-		if holds[item] > 0 {
-			v[item/64] |= 1 << (item % 64)
-		} else {
-			v[item/64] &^= 1 << (item % 64)
+		if before != (holds[item] > 0) {
+			turn(item)
 		}
-	}, func(start num) { f.add(start, s.vector(v)) })
+	}, func(start num) { f.add(start, s.vector(v, sum)) })
 	return f
 }
 
@@ -191,7 +204,7 @@ func (s *side) addresses(of func(*goal.Rule) goal.Match) (v4, v6 *intervals) {
 		}
 	}
 	base := func(r *goal.Rule) bool { return of(r).Any }
-	return s.field(e4, base), s.field(e6, base)
+	return s.field(&e4, base), s.field(&e6, base)
 }
 
 func (s *side) ports(of func(*goal.Rule) []goal.PortRange) *intervals {
@@ -203,7 +216,7 @@ func (s *side) ports(of func(*goal.Rule) []goal.PortRange) *intervals {
 			}
 		}
 	}
-	return s.field(e, func(*goal.Rule) bool { return false })
+	return s.field(&e, func(*goal.Rule) bool { return false })
 }
 
 // classVectors lists, for every class, the rules that name one of its sets. A number without a known combination is left
@@ -233,7 +246,13 @@ func (s *side) classVectors(c *classes, of func(*goal.Rule) goal.Match) []uint32
 				v[i] |= x
 			}
 		}
-		out[id] = s.vector(v)
+		sum := uint64(0)
+		for i := range s.rules {
+			if v[i/64]>>(i%64)&1 == 1 {
+				sum ^= mix(i)
+			}
+		}
+		out[id] = s.vector(v, sum)
 	}
 	return out
 }
@@ -267,4 +286,23 @@ func subnetsOf(p *goal.Port) []netip.Prefix {
 		}
 	}
 	return out
+}
+
+// sameGroup says whether two groups are one and the same or say the same.
+func sameGroup(a, b *goal.Group) bool {
+	return a == b || a.ID == b.ID && a.Flush == b.Flush && sameRules(a.In, b.In) && sameRules(a.Out, b.Out)
+}
+
+func sameRules(a, b []goal.Rule) bool {
+	if len(a) != len(b) || len(a) > 0 && &a[0] == &b[0] {
+		return len(a) == len(b)
+	}
+	return slices.EqualFunc(a, b, func(x, y goal.Rule) bool {
+		return x.Name == y.Name && x.Priority == y.Priority && x.Allow == y.Allow && x.Protocol == y.Protocol &&
+			sameMatch(x.Src, y.Src) && sameMatch(x.Dst, y.Dst) && slices.Equal(x.SrcPorts, y.SrcPorts) && slices.Equal(x.DstPorts, y.DstPorts)
+	})
+}
+
+func sameMatch(a, b goal.Match) bool {
+	return a.Any == b.Any && slices.Equal(a.Prefixes, b.Prefixes) && slices.Equal(a.Sets, b.Sets)
 }

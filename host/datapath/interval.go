@@ -60,37 +60,57 @@ type edge struct {
 	delta int
 }
 
-// edges collects the edges of prefixes of one family and of port ranges.
-type edges []edge
+// edges collects the edges of prefixes of one family, or of port ranges. Those whose place needs 32 bits only are kept in one
+// word each: place:32 item:31 begins:1.
+type edges struct {
+	small []uint64
+	large []edge
+}
 
 func (e *edges) prefix(p netip.Prefix, item int) {
 	p = p.Masked()
-	*e = append(*e, edge{numOf(p.Addr()), item, +1})
-	if end, highest := last(p); !highest {
-		*e = append(*e, edge{end.next(), item, -1})
+	end, highest := last(p)
+	if p.Addr().Is4() {
+		e.span(uint32(numOf(p.Addr()).lo), uint32(end.lo), highest, item)
+		return
+	}
+	e.large = append(e.large, edge{numOf(p.Addr()), item, +1})
+	if !highest {
+		e.large = append(e.large, edge{end.next(), item, -1})
 	}
 }
 
-func (e *edges) ports(lo, hi uint16, item int) {
-	*e = append(*e, edge{num{lo: uint64(lo)}, item, +1})
-	if hi < 0xffff {
-		*e = append(*e, edge{num{lo: uint64(hi) + 1}, item, -1})
+func (e *edges) ports(lo, hi uint16, item int) { e.span(uint32(lo), uint32(hi), hi == 0xffff, item) }
+
+func (e *edges) span(lo, hi uint32, highest bool, item int) {
+	e.small = append(e.small, uint64(lo)<<32|uint64(item)<<1|1)
+	if !highest {
+		e.small = append(e.small, uint64(hi+1)<<32|uint64(item)<<1)
 	}
 }
 
 // sweep cuts the number line at the edges and calls fn for every interval from the first, which begins at 0, on. change is
 // called for every item that begins or ends to hold, before fn of the interval from which that is so.
-func (e edges) sweep(change func(item, delta int), fn func(start num)) {
-	slices.SortFunc(e, func(a, b edge) int { return a.at.compare(b.at) })
-	i, at := 0, num{}
+func (e *edges) sweep(change func(item, delta int), fn func(start num)) {
+	slices.Sort(e.small)
+	slices.SortFunc(e.large, func(a, b edge) int { return a.at.compare(b.at) })
+	at := func(i int) num { return num{lo: e.small[i] >> 32} }
+	each := func(i int) { change(int(e.small[i]>>1&(1<<31-1)), int(e.small[i]&1)*2-1) }
+	n := len(e.small)
+	if len(e.large) > 0 {
+		at = func(i int) num { return e.large[i].at }
+		each = func(i int) { change(e.large[i].item, e.large[i].delta) }
+		n = len(e.large)
+	}
+	i, start := 0, num{}
 	for {
-		for ; i < len(e) && e[i].at == at; i++ {
-			change(e[i].item, e[i].delta)
+		for ; i < n && at(i) == start; i++ {
+			each(i)
 		}
-		fn(at)
-		if i == len(e) {
+		fn(start)
+		if i == n {
 			return
 		}
-		at = e[i].at
+		start = at(i)
 	}
 }

@@ -18,19 +18,16 @@ type ruleName struct{ group, rule string }
 
 const maxNames = 1 << 18
 
-func (n *ruleNames) add(groups []goal.Group) {
+func (n *ruleNames) add(g *goal.Group) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.at == nil || len(n.at) > maxNames {
 		n.at = map[uint64]ruleName{}
 	}
-	for i := range groups {
-		g := &groups[i]
-		n.at[ruleID(g.ID, "")] = ruleName{g.ID, ""}
-		for _, rules := range [][]goal.Rule{g.In, g.Out} {
-			for j := range rules {
-				n.at[ruleID(g.ID, rules[j].Name)] = ruleName{g.ID, rules[j].Name}
-			}
+	n.at[ruleID(g.ID, "")] = ruleName{g.ID, ""}
+	for _, rules := range [][]goal.Rule{g.In, g.Out} {
+		for i := range rules {
+			n.at[ruleID(g.ID, rules[i].Name)] = ruleName{g.ID, rules[i].Name}
 		}
 	}
 }

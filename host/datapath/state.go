@@ -7,6 +7,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"ringfence/goal"
 	"ringfence/host/kernel/bpf"
 )
 
@@ -39,6 +40,9 @@ type groupState struct {
 	word  blobWord
 	blob  [16]byte
 	rules [16]byte
+
+	source *goal.Group // what it was compiled from, with these class numbers; nil in a fresh process
+	moves  int
 }
 
 func (s *state) read(c *ebpf.Collection) error {
