@@ -21,12 +21,8 @@ import (
 
 // Datapath is what the agent needs of host/datapath.
 type Datapath interface {
-	AttachPort(ifindex int, index uint32) error
 	DetachPort(index uint32) error
 	Attached() ([]uint32, error)
-	AttachOverlay(ifindex int) error
-	AttachUplink(ifindex int) error
-	AttachService(ifindex int) error
 	Apply(ctx context.Context, h *goal.Host, devices func(port uint32) (ifindex int, ok bool)) error
 	Generation() uint64
 	Drops() ([]observe.Drop, error)
@@ -34,7 +30,7 @@ type Datapath interface {
 	Flows() ([]observe.Flow, error)
 }
 
-// Sandboxes is what it needs of host/sandbox.
+// Sandboxes is what it needs of host/sandbox. Ensure attaches the programs to the device before it brings that up.
 type Sandboxes interface {
 	Foreign(p goal.Port) (bool, error)
 	Ensure(p goal.Port) (ifindex int, err error)

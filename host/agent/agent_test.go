@@ -64,15 +64,6 @@ func (k *kernel) taken() []string {
 
 // The kernel as datapath, sandboxes, fabric and DHCP.
 
-func (k *kernel) AttachPort(ifindex int, index uint32) error {
-	defer k.lock()()
-	if err := k.do("attach %d", index); err != nil {
-		return err
-	}
-	k.attached[index] = true
-	return nil
-}
-
 func (k *kernel) DetachPort(index uint32) error {
 	defer k.lock()()
 	if nic, ok := k.open[index]; ok {
@@ -87,9 +78,6 @@ func (k *kernel) Attached() ([]uint32, error) {
 	return slices.Collect(maps.Keys(k.attached)), nil
 }
 
-func (k *kernel) AttachOverlay(int) error { return nil }
-func (k *kernel) AttachUplink(int) error  { return nil }
-func (k *kernel) AttachService(int) error { return nil }
 func (k *kernel) Generation() uint64      { return 0 }
 
 func (k *kernel) Apply(_ context.Context, h *goal.Host, devices func(uint32) (int, bool)) error {
@@ -133,6 +121,10 @@ func (k *kernel) Ensure(p goal.Port) (int, error) {
 		return 0, err
 	}
 	k.ports[p.Index] = p
+	if err := k.do("attach %d", p.Index); err != nil {
+		return 0, err
+	}
+	k.attached[p.Index] = true
 	k.next++
 	return k.next, nil
 }

@@ -130,7 +130,7 @@ func (a *Agent) closeReused(ctx context.Context) error {
 	return nil
 }
 
-// ensure makes and attaches one port's device when that was not done yet.
+// ensure makes one port's device, attached before it comes up, when that was not done yet.
 func (a *Agent) ensure(p *goal.Port) error {
 	if d, ok := a.devices[p.Index]; ok && d.six == hasSix(p) {
 		return nil
@@ -138,9 +138,6 @@ func (a *Agent) ensure(p *goal.Port) error {
 	index, err := a.Sandboxes.Ensure(*p)
 	if err != nil {
 		return err
-	}
-	if err := a.Datapath.AttachPort(index, p.Index); err != nil {
-		return fmt.Errorf("attach: %w", err)
 	}
 	a.devices[p.Index] = device{index: index, owner: ownerOf(p), six: hasSix(p)}
 	return nil

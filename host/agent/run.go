@@ -36,10 +36,6 @@ func Run(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	boxes, err := sandbox.New(sandbox.Options{Instance: c.Instance, Host: c.Name, RunDir: c.RunDir, Log: log})
-	if err != nil {
-		return err
-	}
 	mtu, err := underlayMTU(c.Underlay)
 	if err != nil {
 		return err
@@ -49,6 +45,10 @@ func Run(ctx context.Context, c Config) error {
 		return err
 	}
 	defer dp.Close()
+	boxes, err := sandbox.New(sandbox.Options{Instance: c.Instance, Host: c.Name, RunDir: c.RunDir, Log: log, Attach: dp.AttachPort})
+	if err != nil {
+		return err
+	}
 	var a *Agent
 	stream := publish.NewClient(publish.ClientOptions{Server: c.Server, TLS: tlsConfig, Log: log,
 		Hello: func() publish.Hello {

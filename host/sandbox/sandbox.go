@@ -29,6 +29,10 @@ type Options struct {
 	Host     string
 	RunDir   string // sandboxes' files live in RunDir/sandbox/NAME
 	Log      *slog.Logger
+
+	// Attach puts the programs on the host side of a port before that comes up, so that nothing of the VM ever reaches the host's own
+	// stack. It is called with every Ensure. Nil: nothing is attached.
+	Attach func(ifindex int, port uint32) error
 }
 
 // Manager makes and removes the sandboxes of one host. It must be used inside the host's namespace.
@@ -144,6 +148,11 @@ func (m *Manager) device(p goal.Port, ns string) (index int, err error) {
 		})
 		if err != nil {
 			return err
+		}
+		if m.o.Attach != nil {
+			if err := m.o.Attach(index, p.Index); err != nil {
+				return fmt.Errorf("attach: %w", err)
+			}
 		}
 		return hostSide(c, Device(p.Index))
 	})
