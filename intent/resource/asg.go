@@ -20,9 +20,9 @@ var applicationSecurityGroup = &Type{
 		for _, d := range u.referrers(u.doc.Key()) {
 			switch d.Type {
 			case networkInterface:
-				configs = append(configs, childrenReferring(d, ipConfiguration, u.doc.Key())...)
+				configs = append(configs, childrenReferring(d, u.doc.Key())...)
 			case networkSecurityGroup:
-				rules = append(rules, childrenReferring(d, securityRule, u.doc.Key())...)
+				rules = append(rules, childrenReferring(d, u.doc.Key())...)
 			}
 		}
 		if len(configs) > 0 {

@@ -3,7 +3,7 @@ package resource
 import (
 	"fmt"
 	"regexp"
-	"strconv"
+	"slices"
 	"strings"
 )
 
@@ -169,29 +169,28 @@ func InUse(d *Doc, lk Lookup) Faults {
 	return u.faults
 }
 
-// childrenReferring are the ids of d's children of a type that refer to key, in document order.
-func childrenReferring(d *Doc, t *Type, key string) []string {
+// childrenReferring are the ids of d's children that refer to key: a network's subnets, an interface's IP configurations, a
+// group's rules.
+func childrenReferring(d *Doc, key string) []string {
 	var out []string
-	children := d.tree().get("properties", t.List).list()
-	last := -1
-	for _, r := range d.Refs() {
-		i := childAt(r.Field, "properties."+t.List+"[")
-		if r.To != key || i <= last || i >= len(children) {
-			continue
+	child := func(t *Type, name string, refers bool) {
+		if refers {
+			out = append(out, d.ID.Child(t, name).String())
 		}
-		last = i
-		out = append(out, d.ID.Child(t, children[i].get("name").text()).String())
+	}
+	switch d.Type {
+	case virtualNetwork:
+		for _, s := range parseVNet(d).Subnets {
+			child(subnet, s.Name, s.NSG == key)
+		}
+	case networkInterface:
+		for _, c := range parseNIC(d).IPConfigs {
+			child(ipConfiguration, c.Name, c.Subnet == key || slices.Contains(c.ASGs, key))
+		}
+	case networkSecurityGroup:
+		for _, r := range parseNSG(d).Rules {
+			child(securityRule, r.Name, slices.Contains(r.Src.ASGs, key) || slices.Contains(r.Dst.ASGs, key))
+		}
 	}
 	return out
-}
-
-// childAt reads the index after a prefix of a field's path, -1 when the path does not begin so.
-func childAt(field, prefix string) int {
-	rest, ok := strings.CutPrefix(field, prefix)
-	digits, _, _ := strings.Cut(rest, "]")
-	i, err := strconv.Atoi(digits)
-	if !ok || err != nil {
-		return -1
-	}
-	return i
 }

@@ -1,6 +1,8 @@
 package resource
 
 import (
+	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -64,4 +66,38 @@ func primaryConfig(root *node) int {
 		}
 	}
 	return min(0, len(configs)-1)
+}
+
+// AddressRequest is what an IP configuration asks of allocation.
+type AddressRequest struct {
+	Name   string     // of the IP configuration
+	ID     string     // of the IP configuration
+	Field  string     // path of its address
+	Subnet string     // key
+	V6     bool       // the family
+	Static bool       // Address is what the client insists on
+	IP     netip.Addr // static: the address; dynamic: invalid
+}
+
+// AddressRequests lists what a network interface asks for, in document order.
+func (d *Doc) AddressRequests() []AddressRequest {
+	if d.Type != networkInterface {
+		return nil
+	}
+	var out []AddressRequest
+	for i, c := range d.tree().get("properties", "ipConfigurations").list() {
+		q := c.get("properties")
+		r := AddressRequest{
+			Name: c.get("name").text(), ID: d.ID.Child(ipConfiguration, c.get("name").text()).String(),
+			Field:  "properties.ipConfigurations[" + strconv.Itoa(i) + "].properties.privateIPAddress",
+			Subnet: refKey(q.get("subnet")),
+			V6:     strings.EqualFold(q.get("privateIPAddressVersion").text(), "IPv6"),
+			Static: strings.EqualFold(q.get("privateIPAllocationMethod").text(), "Static"),
+		}
+		if r.Static {
+			r.IP, _ = netip.ParseAddr(q.get("privateIPAddress").text())
+		}
+		out = append(out, r)
+	}
+	return out
 }

@@ -2,6 +2,9 @@ package resource
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -105,4 +108,73 @@ func showDomain(r *render) []byte {
 		}
 	}
 	return nil
+}
+
+// NIC is the typed form of a network interface's document, nil for another type. VM is not known here.
+func (d *Doc) NIC() *NIC {
+	if d.Type != networkInterface {
+		return nil
+	}
+	return parseNIC(d)
+}
+
+func parseNIC(d *Doc) *NIC {
+	n := *d.typed().(*NIC)
+	n.Port, n.MAC = d.System.Port, parseMAC(d.System.MAC)
+	n.IPConfigs = slices.Clone(n.IPConfigs)
+	for i := range n.IPConfigs {
+		c := &n.IPConfigs[i]
+		if a, err := netip.ParseAddr(d.System.Addresses[strings.ToLower(c.Name)]); err == nil {
+			c.IP = a
+		}
+	}
+	return &n
+}
+
+func typedNIC(d *Doc, root *node) any {
+	p := root.get("properties")
+	n := &NIC{ID: d.ID.String(), NSG: refKey(p.get("networkSecurityGroup")), DNS: parseAddrs(p.get("dnsSettings", "dnsServers").texts())}
+	first := primaryConfig(root)
+	for i, c := range p.get("ipConfigurations").list() {
+		q := c.get("properties")
+		name := c.get("name").text()
+		var ip netip.Addr
+		if strings.EqualFold(q.get("privateIPAllocationMethod").text(), "Static") {
+			ip, _ = netip.ParseAddr(q.get("privateIPAddress").text())
+		}
+		n.IPConfigs = append(n.IPConfigs, IPConfig{Name: name, Primary: i == first, Subnet: refKey(q.get("subnet")), IP: ip, ASGs: refKeys(q.get("applicationSecurityGroups"))})
+	}
+	slices.SortStableFunc(n.IPConfigs, func(a, b IPConfig) int {
+		switch {
+		case a.Primary == b.Primary:
+			return 0
+		case a.Primary:
+			return -1
+		}
+		return 1
+	})
+	return n
+}
+
+func parseMAC(text string) (mac [6]byte) {
+	parts := strings.Split(text, ":")
+	if len(parts) != 6 {
+		return mac
+	}
+	for i, p := range parts {
+		v, err := strconv.ParseUint(p, 16, 8)
+		if err != nil {
+			return [6]byte{}
+		}
+		mac[i] = byte(v)
+	}
+	return mac
+}
+
+// vnetOf is the key of the virtual network that an interface is in.
+func vnetOf(nic *Doc) string {
+	for _, c := range parseNIC(nic).IPConfigs {
+		return TopKey(c.Subnet)
+	}
+	return ""
 }

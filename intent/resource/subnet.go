@@ -43,7 +43,7 @@ func subnetConfigs(lk Lookup, key string) []string {
 	var ids []string
 	for _, k := range lk.Referrers(key) {
 		if d := lk.Get(k); d != nil && d.Type == networkInterface {
-			ids = append(ids, childrenReferring(d, ipConfiguration, key)...)
+			ids = append(ids, childrenReferring(d, key)...)
 		}
 	}
 	return ids

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -134,12 +135,63 @@ func (c *check) nicIsFree(path, key string) {
 	}
 }
 
-// vnetOf is the key of the virtual network that an interface is in.
-func vnetOf(nic *Doc) string {
-	for _, r := range nic.Refs() {
-		if r.Kind == virtualNetwork.Name {
-			return r.To
+// VM is the typed form of a virtual machine's document, nil for another type.
+func (d *Doc) VM() *VM {
+	if d.Type != virtualMachine {
+		return nil
+	}
+	return parseVM(d)
+}
+
+func parseVM(d *Doc) *VM {
+	v := *d.typed().(*VM)
+	v.Host, v.Facts.VMID = d.System.Host, d.System.VMID
+	return &v
+}
+
+func typedVM(d *Doc, root *node) any {
+	p := root.get("properties")
+	v := &VM{ID: d.ID.String(), HostName: strings.ToLower(p.get("osProfile", "computerName").text())}
+	if v.HostName == "" {
+		v.HostName = strings.ToLower(d.ID.Name())
+	}
+	for i, n := range p.get("networkProfile", "networkInterfaces").list() {
+		v.NICs = append(v.NICs, refKey(n))
+		if n.get("properties", "primary").isTrue() {
+			v.Primary = i
 		}
 	}
-	return ""
+	v.Facts = factsOf(root)
+	return v
+}
+
+// factsOf reads what a VM is told about itself.
+func factsOf(root *node) VMFacts {
+	p := root.get("properties")
+	linux, disk, image := p.get("osProfile", "linuxConfiguration"), p.get("storageProfile", "osDisk"), p.get("storageProfile", "imageReference")
+	f := VMFacts{
+		Location: ShortLocation(root.get("location").text()), Size: p.get("hardwareProfile", "vmSize").text(),
+		OSType: disk.get("osType").text(), Priority: p.get("priority").text(),
+		Image:     [4]string{image.get("publisher").text(), image.get("offer").text(), image.get("sku").text(), image.get("version").text()},
+		AdminUser: p.get("osProfile", "adminUsername").text(), NoPassword: linux.get("disablePasswordAuthentication").isTrue(),
+	}
+	if zones := root.get("zones").texts(); len(zones) > 0 {
+		f.Zone = zones[0]
+	}
+	if f.OSType == "" && linux != nil {
+		f.OSType = "Linux"
+	}
+	if f.OSType == "" && p.get("osProfile", "windowsConfiguration") != nil {
+		f.OSType = "Windows"
+	}
+	for _, k := range linux.get("ssh", "publicKeys").list() {
+		f.Keys = append(f.Keys, [2]string{k.get("path").text(), k.get("keyData").text()})
+	}
+	if tags := root.get("tags"); tags != nil {
+		for _, t := range tags.members {
+			f.Tags = append(f.Tags, [2]string{t.name, t.value.text()})
+		}
+	}
+	slices.SortStableFunc(f.Tags, func(a, b [2]string) int { return strings.Compare(a[0], b[0]) })
+	return f
 }

@@ -1,6 +1,8 @@
 package resource
 
-import "fmt"
+import (
+	"fmt"
+)
 
 // virtualNetwork is an address space that nobody else can reach, divided into subnets.
 var virtualNetwork = &Type{
@@ -50,4 +52,37 @@ func init() {
 			thing("summarizedGatewayPrefixes").readOnly(), thing("flowLogs").readOnly(), thing("defaultPublicNatGateway").readOnly(),
 		).required(),
 	)
+}
+
+// VNet is the typed form of a virtual network's document, nil for another type.
+func (d *Doc) VNet() *VNet {
+	if d.Type != virtualNetwork {
+		return nil
+	}
+	return parseVNet(d)
+}
+
+func parseVNet(d *Doc) *VNet {
+	v := *d.typed().(*VNet)
+	v.VNI, v.Domain = d.System.VNI, d.System.Domain
+	return &v
+}
+
+func typedVNet(d *Doc, root *node) any {
+	p := root.get("properties")
+	v := &VNet{ID: d.ID.String(), Location: ShortLocation(root.get("location").text())}
+	v.Prefixes = parsePrefixes(p.get("addressSpace", "addressPrefixes").texts())
+	v.DNS = parseAddrs(p.get("dhcpOptions", "dnsServers").texts())
+	minutes, _ := p.get("flowTimeoutInMinutes").int()
+	v.IdleMinutes = uint16(minutes)
+	for _, s := range p.get("subnets").list() {
+		name := s.get("name").text()
+		q := s.get("properties")
+		texts := q.get("addressPrefixes").texts()
+		if one := q.get("addressPrefix").text(); one != "" && len(texts) == 0 {
+			texts = []string{one}
+		}
+		v.Subnets = append(v.Subnets, Subnet{ID: d.ID.Child(subnet, name).String(), Name: name, Prefixes: parsePrefixes(texts), NSG: refKey(q.get("networkSecurityGroup"))})
+	}
+	return v
 }

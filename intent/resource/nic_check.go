@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -146,7 +147,7 @@ func (k *configCheck) full(asg, path string) {
 	n := 0
 	for _, key := range k.lk.Referrers(asg) {
 		if d := k.lk.Get(key); d != nil && d.Type == networkInterface && key != k.doc.Key() {
-			n += len(childrenReferring(d, ipConfiguration, asg))
+			n += len(childrenReferring(d, asg))
 		}
 		if n >= maxASGConfigs {
 			k.bad(path, "IpConfigurationsPerApplicationSecurityGroupLimitReached", "Application security group %s has %d IP configurations already; no more are allowed.", asg, n)
@@ -163,8 +164,8 @@ func (k *configCheck) ruleMates(asg, path, vnet string) {
 			continue
 		}
 		for _, r := range parseNSG(d).Rules {
-			mates := append(append([]string(nil), r.Src.ASGs...), r.Dst.ASGs...)
-			if !contains(mates, asg) {
+			mates := slices.Concat(r.Src.ASGs, r.Dst.ASGs)
+			if !slices.Contains(mates, asg) {
 				continue
 			}
 			for _, m := range mates {
@@ -176,13 +177,4 @@ func (k *configCheck) ruleMates(asg, path, vnet string) {
 			}
 		}
 	}
-}
-
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
 }
