@@ -149,7 +149,7 @@ func launchAll(c Config, s *State) ([]*program, error) {
 		s.Processes = append(s.Processes, p.Process)
 		return s.save()
 	}
-	if err := start("server", "", serverFile(s.Name), filepath.Join(s.RunDir, "server.log"), "server"); err != nil {
+	if err := start("server", "", serverFile(s), filepath.Join(s.RunDir, "server.log"), "server"); err != nil {
 		return nil, err
 	}
 	for _, h := range s.Hosts {

@@ -163,7 +163,7 @@ func writeServer(c Config, s *State, listen string, ca *authority, now time.Time
 	if err := ca.server(now, cfg.Publish.Cert, cfg.Publish.Key, publishName, []string{publishName}, []net.IP{server.AsSlice()}); err != nil {
 		return err
 	}
-	return writeYAML(serverFile(s.Name), cfg)
+	return writeYAML(serverFile(s), cfg)
 }
 
 func writeAgent(s *State, h Host, ca *authority, now time.Time) error {
@@ -182,7 +182,7 @@ func writeAgent(s *State, h Host, ca *authority, now time.Time) error {
 	})
 }
 
-func serverFile(name string) string  { return filepath.Join(runDir(name), "server.yaml") }
+func serverFile(s *State) string     { return filepath.Join(s.RunDir, "server.yaml") }
 func agentFile(h Host) string        { return filepath.Join(h.RunDir, "agent.yaml") }
 func serverNetns(name string) string { return "/run/netns/" + netnsName(name, "server") }
 
