@@ -78,7 +78,7 @@ func (k *kernel) Attached() ([]uint32, error) {
 	return slices.Collect(maps.Keys(k.attached)), nil
 }
 
-func (k *kernel) Generation() uint64      { return 0 }
+func (k *kernel) Generation() uint64 { return 0 }
 
 func (k *kernel) Apply(_ context.Context, h *goal.Host, devices func(uint32) (int, bool)) error {
 	defer k.lock()()
