@@ -2,6 +2,7 @@ package arm
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -89,7 +90,11 @@ func (q *request) page(all []entry) error {
 	}
 	out = append(out, ']')
 	if more {
-		out = append(out, `,"nextLink":"`+q.next(all[len(all)-1].key)+`"`...)
+		link, err := json.Marshal(q.next(all[len(all)-1].key))
+		if err != nil {
+			return err
+		}
+		out = append(append(out, `,"nextLink":`...), link...)
 	}
 	q.raw(200, append(out, '}'))
 	return nil

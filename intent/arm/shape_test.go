@@ -101,8 +101,12 @@ func TestShapeOfInterfaceAndMachine(t *testing.T) {
 	a.ok(200, "GET", "~N/networkInterfaces/n/ipConfigurations", "").want(t, `{"value":[`+config+`]}`)
 	a.ok(405, "PUT", "~N/networkInterfaces/n/ipConfigurations/x", `{}`)
 
-	a.ok(201, "PUT", "~C/virtualMachines/m", `{"location":"westus2","tags":{"a":"b"},"properties":{"hardwareProfile":{"vmSize":"Standard_B1s"},
-		"osProfile":{"computerName":"Host-1","adminUsername":"u","adminPassword":"secret!"},"networkProfile":{"networkInterfaces":[{"id":"~N/networkInterfaces/n"}]}}}`).want(t,
+	r = a.ok(201, "PUT", "~C/virtualMachines/m", `{"location":"westus2","tags":{"a":"b"},"properties":{"hardwareProfile":{"vmSize":"Standard_B1s"},
+		"osProfile":{"computerName":"Host-1","adminUsername":"u","adminPassword":"secret!"},"networkProfile":{"networkInterfaces":[{"id":"~N/networkInterfaces/n"}]}}}`)
+	if got := r.header.Get("Ringfence-No-Effect"); got != "properties.hardwareProfile, properties.osProfile.adminUsername" {
+		t.Errorf("without effect: %s", got)
+	}
+	r.want(t,
 		`{"name":"m","id":"~C/virtualMachines/m","type":"Microsoft.Compute/virtualMachines","location":"westus2","tags":{"a":"b"},"properties":{"vmId":"G",
 		"hardwareProfile":{"vmSize":"Standard_B1s"},"osProfile":{"computerName":"Host-1","adminUsername":"u"},
 		"networkProfile":{"networkInterfaces":[{"id":"~N/networkInterfaces/n"}]},"provisioningState":"Succeeded","timeCreated":"2026-11-22T12:00:00Z"},"etag":"E"}`)

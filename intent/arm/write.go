@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"ringfence/intent/identity"
@@ -210,12 +211,27 @@ func (q *request) wrote(t *resource.Type, id resource.ID, w written) error {
 	if state != succeeded {
 		q.polled(t.Provider(), id.Subscription, w.Doc, op, false)
 	}
+	q.tellNoEffects(w.Doc)
 	status := http.StatusOK
 	if w.created {
 		status = http.StatusCreated
 	}
 	q.raw(status, body)
 	return nil
+}
+
+// mostTold bounds the header that names fields without effect.
+const mostTold = 1024
+
+// tellNoEffects names the fields of the document that were accepted and mean nothing here.
+func (q *request) tellNoEffects(d *resource.Doc) {
+	text := strings.Join(resource.NoEffects(d), ", ")
+	if len(text) > mostTold {
+		text = text[:strings.LastIndex(text[:mostTold], ",")] + ", ..."
+	}
+	if text != "" {
+		q.w.Header().Set("Ringfence-No-Effect", text)
+	}
 }
 
 // pendingState is what a resource's provisioningState is until it is enforced.

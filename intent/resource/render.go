@@ -240,7 +240,7 @@ func textOrNothing(s string) []byte {
 	return appendString(nil, s)
 }
 
-func tagsField() *Field     { return &Field{Name: "tags", Kind: Map, Effect: NoEffect} }
+func tagsField() *Field     { return &Field{Name: "tags", Kind: Map} }
 func locationField() *Field { return str("location") }
 
 // RenderGeneric is what a list of resources of all types answers for one: what is common to all.

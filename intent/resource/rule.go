@@ -23,7 +23,7 @@ var securityRule = &Type{
 func ruleFields() []*Field {
 	return []*Field{
 		showState(),
-		str("description").none(),
+		str("description"),
 		enum("protocol", "SecurityRuleProtocol", "*", "Tcp", "Udp", "Icmp", "Esp", "Ah").required(),
 		str("sourcePortRange"), str("destinationPortRange"),
 		str("sourceAddressPrefix"), str("destinationAddressPrefix"),

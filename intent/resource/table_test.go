@@ -133,7 +133,7 @@ func TestNoEffects(t *testing.T) {
 	d := doc(t, "virtualNetworks/v", `{"location":"l","tags":{"a":"b"},"properties":{"addressSpace":{"addressPrefixes":["10.0.0.0/8"]},
 		"enableVmProtection":true,"subnets":[{"name":"s","properties":{"addressPrefix":"10.0.0.0/24","defaultOutboundAccess":false}}]}}`)
 	got := strings.Join(NoEffects(d), " ")
-	if got != "tags properties.enableVmProtection properties.subnets[0].properties.defaultOutboundAccess" {
+	if got != "properties.enableVmProtection properties.subnets[0].properties.defaultOutboundAccess" {
 		t.Error(got)
 	}
 }
