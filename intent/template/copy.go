@@ -75,8 +75,7 @@ func (s *scope) copies(n *node, at *path, into *object) {
 func (s *scope) repeat(spec copySpec, at *path) any {
 	out := make([]any, spec.count)
 	for i := range out {
-		if s.x.budget.take(1) != nil {
-			s.x.blame(spec.at, at, errTooLarge)
+		if s.x.budget.left < 0 { // listed where it was used up
 			return poison{}
 		}
 		out[i] = s.within(loop{name: spec.name, index: int64(i), body: true}).value(spec.input, at.member("input"))

@@ -57,6 +57,10 @@ func (s *scope) within(l loop) *scope {
 
 // value evaluates a node; faults are listed, and what they touch becomes poison.
 func (s *scope) value(n *node, at *path) any {
+	if err := s.x.budget.take(valueCost); err != nil {
+		s.x.blame(n, at, err)
+		return poison{}
+	}
 	switch n.kind {
 	case kindString:
 		return s.text(n, at)

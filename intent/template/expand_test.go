@@ -266,6 +266,26 @@ func TestBounded(t *testing.T) {
 	}
 }
 
+// Loops inside loops end at the same bound.
+func TestBoundedLoops(t *testing.T) {
+	inner := `{"x": "y"}`
+	for _, name := range []string{"c", "b", "a"} {
+		inner = `{"copy":[{"name":"` + name + `","count":800,"input":` + inner + `}]}`
+	}
+	_, err := expand(t, `{"resources":[{`+nsgHead+`,"name":"n","properties":`+inner+`}]}`, "")
+	var faults Faults
+	if !errors.As(err, &faults) || !strings.Contains(faults[0].Message, "grow beyond") || len(faults) > 5 {
+		t.Errorf("%d faults: %.300v", len(faults), err)
+	}
+}
+
+func TestSecretsStaySecret(t *testing.T) {
+	_, err := expand(t, `{"parameters":{"p":{"type":"secureString","allowedValues":["a"]}},"resources":[]}`, `{"p":{"value":"hunter2"}}`)
+	if err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Error(err)
+	}
+}
+
 func TestStrict(t *testing.T) {
 	text := "\xef\xbb\xbf{ // comment \"x\"\n \"resources\": [], /* two\nlines */ \"variables\": {\"a\": \"one\ntwo // no comment\"}}"
 	tpl, err := Parse([]byte(text))

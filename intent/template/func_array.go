@@ -153,7 +153,7 @@ func numbers(s *scope, a *arguments) (any, error) {
 	for i := range out {
 		out[i] = from + int64(i)
 	}
-	return out, s.x.budget.take(len(out))
+	return out, s.x.budget.take(valueCost * len(out))
 }
 
 // union keeps the first of equal elements; of objects, the later value wins and objects inside are merged.
@@ -284,7 +284,7 @@ func flatten(s *scope, a *arguments) (any, error) {
 		if !ok {
 			return nil, a.fail(0, "an element is %s, expected an array", typeName(e))
 		}
-		if err := s.x.budget.take(len(inner)); err != nil {
+		if err := s.x.budget.take(valueCost * len(inner)); err != nil {
 			return nil, err
 		}
 		out = append(out, inner...)

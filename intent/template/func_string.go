@@ -98,7 +98,7 @@ func concat(s *scope, a *arguments) (any, error) {
 			if !ok {
 				return nil, a.want(i, "an array like the first argument")
 			}
-			if err := s.x.budget.take(len(items)); err != nil {
+			if err := s.x.budget.take(valueCost * len(items)); err != nil {
 				return nil, err
 			}
 			out = append(out, items...)

@@ -138,9 +138,15 @@ func (x *expansion) checkAllowed(name string, d *node, v any, source *node, at *
 		words = append(words, string(raw))
 	}
 	raw, _ := encodeValue(v)
+	if secret(d) {
+		raw = []byte("(secret)")
+	}
 	x.refuse(source, at, "the value %s of the parameter '%s' is not allowed; allowed are: %s", raw, name, list(words))
 	return false
 }
+
+// secret says that a parameter's value must not be shown.
+func secret(d *node) bool { return strings.HasPrefix(strings.ToLower(d.get("type").text), "secure") }
 
 func (x *expansion) checkBounds(name string, d *node, v any, source *node, at *path) bool {
 	var size int64

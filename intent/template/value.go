@@ -66,7 +66,11 @@ var errTooLarge = errors.New("the template's values grow beyond what one deploym
 // budget bounds the work of an expansion: values may share parts, so a short text can describe an enormous value.
 type budget struct{ left int }
 
-const largest = 32 << 20
+// largest is the budget of one expansion in bytes, valueCost what a value takes at least.
+const (
+	largest   = 64 << 20
+	valueCost = 64
+)
 
 func (b *budget) take(n int) error {
 	b.left -= n
