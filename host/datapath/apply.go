@@ -138,7 +138,11 @@ func (u *update) compileVNets() error {
 }
 
 func (u *update) compileVNet(n *goal.VNet, v *vnetState) error {
-	p := planOf(n)
+	if v.source == nil || !sameSpaces(v.source, n) {
+		v.plan = planOf(n)
+	}
+	v.source = n
+	p := v.plan
 	u.plans[n.VNI] = p
 	u.combined[n.VNI] = p.combos()
 	fresh, err := v.classes.need(u.combined[n.VNI])

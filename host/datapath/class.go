@@ -89,16 +89,17 @@ func (p plan) at(ip netip.Addr) span {
 // classes numbers the combinations of one virtual network. A number keeps its meaning as long as anything in the kernel may
 // refer to it, also across restarts of the agent: then only the hash of the names is known, which no new group can use.
 type classes struct {
-	vni   uint32
-	ids   map[[16]byte]uint16
-	moves int // changes whenever a number gets or loses its meaning
-	named map[uint16]combo
+	vni    uint32
+	ids    map[[16]byte]uint16
+	moves  int // changes whenever a number gets or loses its meaning
+	named  map[uint16]combo
+	byName map[combo]uint16
 }
 
 const maxClasses = 1 << 14
 
 func newClasses(vni uint32) *classes {
-	return &classes{vni: vni, ids: map[[16]byte]uint16{}, named: map[uint16]combo{}}
+	return &classes{vni: vni, ids: map[[16]byte]uint16{}, named: map[uint16]combo{}, byName: map[combo]uint16{}}
 }
 
 // need gives every combination a number and says which are new.
@@ -109,8 +110,12 @@ func (c *classes) need(combos []combo) (fresh []combo, err error) {
 	}
 	next := uint16(0)
 	for _, k := range combos {
+		if _, ok := c.byName[k]; ok {
+			continue
+		}
 		h := hash16([]byte(k))
 		if id, ok := c.ids[h]; ok {
+			c.byName[k] = id
 			if _, known := c.named[id]; !known {
 				c.named[id] = k
 				c.moves++
@@ -123,14 +128,14 @@ func (c *classes) need(combos []combo) (fresh []combo, err error) {
 		if next >= maxClasses {
 			return nil, fmt.Errorf("virtual network %d: more than %d combinations of address sets", c.vni, maxClasses)
 		}
-		c.ids[h], c.named[next], used[next] = next, k, true
+		c.ids[h], c.named[next], c.byName[k], used[next] = next, k, next, true
 		c.moves++
 		fresh = append(fresh, k)
 	}
 	return fresh, nil
 }
 
-func (c *classes) id(k combo) uint16 { return c.ids[hash16([]byte(k))] }
+func (c *classes) id(k combo) uint16 { return c.byName[k] }
 
 // count is one more than the highest number in use.
 func (c *classes) count() int {
@@ -149,8 +154,11 @@ func (c *classes) keep(combos []combo) (gone [][16]byte) {
 	}
 	for h, id := range c.ids {
 		if !want[h] {
+			if k, ok := c.named[id]; ok {
+				delete(c.byName, k)
+				delete(c.named, id)
+			}
 			delete(c.ids, h)
-			delete(c.named, id)
 			gone = append(gone, h)
 		}
 	}
@@ -168,4 +176,11 @@ func (p plan) combos() []combo {
 		}
 	}
 	return out
+}
+
+// sameSpaces says whether two virtual networks are cut alike.
+func sameSpaces(a, b *goal.VNet) bool {
+	return slices.Equal(a.Prefixes, b.Prefixes) && slices.EqualFunc(a.Sets, b.Sets, func(x, y goal.Set) bool {
+		return x.Name == y.Name && slices.Equal(x.Prefixes, y.Prefixes)
+	})
 }

@@ -33,6 +33,9 @@ type vnetState struct {
 	blob      [16]byte
 	classes   *classes
 	endpoints map[netip.Addr]endpointValue
+
+	source *goal.VNet // what plan was made from; nil in a fresh process
+	plan   plan
 }
 
 type groupState struct {
