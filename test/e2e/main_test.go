@@ -370,7 +370,7 @@ func (l *lab) reaches(tenant, from, network, address string) bool {
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !(errors.As(err, &exit) && exit.ExitCode() == 1) {
-		l.t.Fatalf("send from %s to %s: %v\n%s", from, address, err, out)
+		l.t.Errorf("send from %s to %s: %v\n%s", from, address, err, out)
 	}
 	return err == nil
 }
@@ -432,9 +432,24 @@ func (l *lab) namespace(tenant, vm string) string {
 	return filepath.Base(found.Value[0].Netns)
 }
 
-func (l *lab) expect(want bool, tenant, from, network, address string) {
+// probe is one thing to send and whether it shall get through.
+type probe struct {
+	want    bool
+	from    string
+	network string
+	to      string
+}
+
+// expect sends all probes at once.
+func (l *lab) expect(tenant string, probes ...probe) {
 	l.t.Helper()
-	if got := l.reaches(tenant, from, network, address); got != want {
-		l.t.Errorf("%s: %s from %s to %s: got through %v, want %v", tenant, network, from, address, got, want)
+	var sent sync.WaitGroup
+	for _, p := range probes {
+		sent.Go(func() {
+			if got := l.reaches(tenant, p.from, p.network, p.to); got != p.want {
+				l.t.Errorf("%s: %s from %s to %s: got through %v, want %v", tenant, p.network, p.from, p.to, got, p.want)
+			}
+		})
 	}
+	sent.Wait()
 }

@@ -27,39 +27,32 @@ func TestFirstPath(t *testing.T) {
 	l.serve("contoso", "a1", "tcp-serve", ":8080")
 	t.Run("default rules let the VNet through", func(t *testing.T) {
 		for _, from := range []string{"a2", "b1"} {
-			for _, to := range []string{"10.0.1.4:80", "[fd00:1:0:1::4]:80"} {
-				l.expect(true, "contoso", from, "tcp", to)
-			}
-			for _, to := range []string{"10.0.1.4:53", "[fd00:1:0:1::4]:53"} {
-				l.expect(true, "contoso", from, "udp", to)
-			}
+			l.expect("contoso", probe{true, from, "tcp", "10.0.1.4:80"}, probe{true, from, "tcp", "[fd00:1:0:1::4]:80"},
+				probe{true, from, "udp", "10.0.1.4:53"}, probe{true, from, "udp", "[fd00:1:0:1::4]:53"})
 			l.ping(true, "contoso", from, "10.0.1.4")
 			l.ping(true, "contoso", from, "fd00:1:0:1::4")
 		}
 	})
 	t.Run("another tenant with the same addresses", func(t *testing.T) {
-		l.expect(false, "fabrikam", "a2", "tcp", "10.0.1.4:80") // its own a1, which serves nothing
+		l.expect("fabrikam", probe{false, "a2", "tcp", "10.0.1.4:80"}) // its own a1, which serves nothing
 		l.serve("fabrikam", "a1", "tcp-serve", ":81")
-		l.expect(true, "fabrikam", "a2", "tcp", "10.0.1.4:81")
-		l.expect(false, "contoso", "a2", "tcp", "10.0.1.4:81")
+		l.expect("fabrikam", probe{true, "a2", "tcp", "10.0.1.4:81"})
+		l.expect("contoso", probe{false, "a2", "tcp", "10.0.1.4:81"})
 	})
 	t.Run("a success answer means enforced", func(t *testing.T) {
 		for range 3 {
 			l.rules("contoso", deny("Tcp", 80)+","+deny("Udp", 53))
-			for _, from := range []string{"a2", "b1"} {
-				l.expect(false, "contoso", from, "tcp", "10.0.1.4:80")
-				l.expect(false, "contoso", from, "tcp", "[fd00:1:0:1::4]:80")
-				l.expect(true, "contoso", from, "tcp", "10.0.1.4:8080")
-			}
-			l.expect(false, "contoso", "b1", "udp", "10.0.1.4:53")
+			l.expect("contoso",
+				probe{false, "a2", "tcp", "10.0.1.4:80"}, probe{false, "a2", "tcp", "[fd00:1:0:1::4]:80"}, probe{true, "a2", "tcp", "10.0.1.4:8080"},
+				probe{false, "b1", "tcp", "10.0.1.4:80"}, probe{false, "b1", "tcp", "[fd00:1:0:1::4]:80"}, probe{true, "b1", "tcp", "10.0.1.4:8080"},
+				probe{false, "b1", "udp", "10.0.1.4:53"})
 			l.rules("contoso", "")
-			l.expect(true, "contoso", "a2", "tcp", "10.0.1.4:80")
-			l.expect(true, "contoso", "b1", "udp", "10.0.1.4:53")
+			l.expect("contoso", probe{true, "a2", "tcp", "10.0.1.4:80"}, probe{true, "b1", "udp", "10.0.1.4:53"})
 		}
 	})
 	t.Run("drops name reason and rule", func(t *testing.T) {
 		l.rules("contoso", deny("Tcp", 80))
-		l.expect(false, "contoso", "b1", "tcp", "10.0.1.4:80")
+		l.expect("contoso", probe{false, "b1", "tcp", "10.0.1.4:80"})
 		out := l.must("drops", "-o", "json")
 		if !strings.Contains(out, "securityRules/deny-Tcp-80") || !strings.Contains(out, "acl_rule") {
 			t.Errorf("drops: %s", out)
@@ -116,7 +109,7 @@ func TestMachineMoves(t *testing.T) {
 			time.Sleep(20 * time.Millisecond)
 		}
 		l.serve("contoso", "a1", "tcp-serve", ":80")
-		l.expect(true, "contoso", "b1", "tcp", "10.0.1.4:80")
+		l.expect("contoso", probe{true, "b1", "tcp", "10.0.1.4:80"})
 		l.ping(true, "contoso", "b1", "fd00:1:0:1::4")
 	}
 }
@@ -134,22 +127,20 @@ func TestAgentDiesAndReturns(t *testing.T) {
 	l.rules("contoso", deny("Tcp", 81))
 	whole := l.kernel("host1")
 	config := l.kill("host1")
-	for _, from := range []string{"a2", "b1"} {
-		l.expect(true, "contoso", from, "tcp", "10.0.1.4:80")
-		l.expect(false, "contoso", from, "tcp", "10.0.1.4:81")
-	}
+	l.expect("contoso", probe{true, "a2", "tcp", "10.0.1.4:80"}, probe{false, "a2", "tcp", "10.0.1.4:81"},
+		probe{true, "b1", "tcp", "10.0.1.4:80"}, probe{false, "b1", "tcp", "10.0.1.4:81"})
 	// Nobody waits for a host that is gone; what is written meanwhile is enforced when it is back.
 	l.rules("contoso", deny("Tcp", 80))
-	l.expect(true, "contoso", "b1", "tcp", "10.0.1.4:80")
+	l.expect("contoso", probe{true, "b1", "tcp", "10.0.1.4:80"})
 	l.must("vm", "delete", "-g", "g", "-n", "old", "--as", "contoso")
 	l.start("host1", config)
-	l.expect(false, "contoso", "b1", "tcp", "10.0.1.4:80")
-	l.expect(true, "contoso", "a2", "tcp", "10.0.1.4:81")
+	l.expect("contoso", probe{false, "b1", "tcp", "10.0.1.4:80"})
+	l.expect("contoso", probe{true, "a2", "tcp", "10.0.1.4:81"})
 	if now := l.kernel("host1"); now != whole-3 {
 		t.Errorf("%d namespaces, devices and links after one machine went, %d before: a namespace, a device and its pins expected to go", now, whole)
 	}
 	l.vm("contoso", "new", "b", "host1")
-	l.expect(true, "contoso", "new", "tcp", "10.0.1.4:81")
+	l.expect("contoso", probe{true, "new", "tcp", "10.0.1.4:81"})
 	if now := l.kernel("host1"); now != whole {
 		t.Errorf("%d namespaces, devices and links after one machine for another, %d before", now, whole)
 	}
@@ -195,7 +186,7 @@ func TestAgentKilledInMidUpdate(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	l.expect(true, "contoso", "b1", "tcp", "10.0.1.4:80")
+	l.expect("contoso", probe{true, "b1", "tcp", "10.0.1.4:80"})
 	if now := l.kernel("host1"); now != whole {
 		t.Errorf("%d namespaces, devices and links after the kills, %d before", now, whole)
 	}
@@ -232,11 +223,11 @@ func TestControlPlaneDiesAndReturns(t *testing.T) {
 		l.run(cmd, filepath.Join(l.State.RunDir, "server.log"))
 		l.until("host1", "connected and up to date", func(connected bool, behind string) bool { return connected && behind == "" })
 		l.until("host2", "connected and up to date", func(connected bool, behind string) bool { return connected && behind == "" })
-		l.expect(true, "contoso", "b1", "tcp", "10.0.1.4:80")
+		l.expect("contoso", probe{true, "b1", "tcp", "10.0.1.4:80"})
 		l.rules("contoso", deny("Tcp", 80))
-		l.expect(false, "contoso", "b1", "tcp", "10.0.1.4:80")
+		l.expect("contoso", probe{false, "b1", "tcp", "10.0.1.4:80"})
 		l.rules("contoso", "")
-		l.expect(true, "contoso", "b1", "tcp", "10.0.1.4:80")
+		l.expect("contoso", probe{true, "b1", "tcp", "10.0.1.4:80"})
 	}
 }
 
