@@ -1,7 +1,9 @@
 package store
 
 import (
+	"bytes"
 	"context"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
@@ -52,6 +54,9 @@ func (s *Store) Commit(ctx context.Context, w *Write) (uint64, error) {
 	resp, err := s.client.Txn(ctx).If(p.compares...).Then(ops...).Else(p.probes...).Commit()
 	if err != nil {
 		s.mine.forget(p.values)
+		if rev, made := s.settle(ctx, p); made {
+			return rev, nil
+		}
 		return 0, s.check("commit", err)
 	}
 	if resp.Succeeded {
@@ -63,4 +68,31 @@ func (s *Store) Commit(ctx context.Context, w *Write) (uint64, error) {
 		kvs = append(kvs, r.GetResponseRange().GetKvs()...)
 	}
 	return 0, p.refusal(kvs)
+}
+
+// settle looks whether a write was made though its transaction answered an error: etcd applies the one that crosses its
+// quota and then calls it refused, and an answer can be lost on the way.
+func (s *Store) settle(ctx context.Context, p *plan) (uint64, bool) {
+	ctx, stop := context.WithTimeout(ctx, 2*time.Second)
+	defer stop()
+	for key, value := range p.values {
+		got, err := s.client.Get(ctx, docPrefix+key)
+		if err != nil || len(got.Kvs) == 0 || !bytes.Equal(got.Kvs[0].Value, value) {
+			return 0, false
+		}
+		if old, ok := p.base.docs.get(key); ok && old.doc.Revision == got.Kvs[0].ModRevision {
+			return 0, false // the same bytes, from before
+		}
+	}
+	for key := range p.gone {
+		got, err := s.client.Get(ctx, docPrefix+key)
+		if err != nil || len(got.Kvs) > 0 {
+			return 0, false
+		}
+	}
+	got, err := s.client.Get(ctx, generationKey)
+	if err != nil || len(got.Kvs) == 0 {
+		return 0, false
+	}
+	return uint64(got.Kvs[0].ModRevision), true
 }

@@ -95,13 +95,24 @@ func (s *Store) makeRoom(ctx context.Context) error {
 	if err := s.compact(ctx, at.Header.Revision, clientv3.WithCompactPhysical()); err != nil {
 		return fmt.Errorf("make room: %w", err)
 	}
-	for _, ep := range s.Endpoints() {
-		if _, err := s.client.Defragment(ctx, ep); err != nil {
-			return fmt.Errorf("make room: defragment: %w", err)
-		}
+	if err := s.defragment(ctx); err != nil {
+		return fmt.Errorf("make room: defragment: %w", err)
 	}
 	if _, err := s.client.AlarmDisarm(ctx, &clientv3.AlarmMember{}); err != nil {
 		return fmt.Errorf("make room: disarm: %w", err)
+	}
+	return nil
+}
+
+// defragment asks the embedded member itself: etcd's in-process client cannot be asked this.
+func (s *Store) defragment(ctx context.Context) error {
+	if s.etcd != nil {
+		return s.etcd.Server.Backend().Defrag()
+	}
+	for _, ep := range s.opt.Endpoints {
+		if _, err := s.client.Defragment(ctx, ep); err != nil {
+			return err
+		}
 	}
 	return nil
 }

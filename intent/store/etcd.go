@@ -90,7 +90,7 @@ func (s *Store) member(lg *zap.Logger) (*embed.Config, error) {
 	cfg.MaxRequestBytes, cfg.MaxTxnOps = maxRequestBytes, maxTxnOps
 	cfg.SnapshotCount, cfg.SnapshotCatchUpEntries = snapshotCount, catchUpEntries
 	cfg.MaxSnapFiles, cfg.MaxWalFiles = 2, 2
-	cfg.QuotaBackendBytes = quotaBytes
+	cfg.QuotaBackendBytes = s.opt.Quota
 	cfg.TickMs, cfg.ElectionMs = tickMillis, electionMillis
 	cfg.BootstrapDefragThresholdMegabytes = defragThreshold
 	cfg.WarningApplyDuration, cfg.WarningUnaryRequestDuration = slow, slow

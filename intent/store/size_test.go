@@ -2,7 +2,10 @@ package store
 
 import (
 	"bufio"
+	"bytes"
+	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -18,7 +21,7 @@ import (
 func TestSizeIsBounded(t *testing.T) {
 	rounds, history := 150, int64(2<<20)
 	if os.Getenv("RINGFENCE_SOAK") == "1" {
-		rounds, history = 100_000, 64<<20
+		rounds, history = 100_000, 32<<20
 	}
 	s := start(t, Options{CompactBytes: history, NoSync: true})
 	must(t, s, put(group(t)))
@@ -45,6 +48,40 @@ func TestSizeIsBounded(t *testing.T) {
 	// The first stage fills what etcd keeps in memory: the entries since its last snapshot.
 	if memory[stages-1] > memory[1]+128<<20 {
 		t.Errorf("the memory grew from %d to %d MiB", memory[1]>>20, memory[stages-1]>>20)
+	}
+}
+
+// A store that runs out of space refuses writes as what they are, stays as it was, and takes writes again when the history
+// could be dropped.
+func TestOutOfSpace(t *testing.T) {
+	s := start(t, Options{Quota: 24 << 20, CompactBytes: 1 << 40, CompactRevisions: 1 << 40, NoSync: true, Log: slog.New(slog.DiscardHandler)})
+	must(t, s, put(group(t)))
+	var err error
+	last := 0
+	for ; err == nil && last < 500; last++ {
+		var rev uint64
+		if rev, err = s.Commit(ctx(t), put(large(t, last))); err == nil {
+			_, err = s.Wait(ctx(t), rev)
+		}
+	}
+	if !errors.Is(err, ErrNoSpace) {
+		t.Fatalf("after %d writes: %v", last, err)
+	}
+	want := large(t, last-2).Body
+	if got := s.Snapshot().Get(large(t, 0).Key()); !bytes.Equal(got.Body, want) {
+		t.Error("the document is not the last one that was accepted")
+	}
+	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		rev, err := s.Commit(ctx(t), put(large(t, 1000)))
+		if err == nil {
+			if _, err := s.Wait(ctx(t), rev); err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+		if !errors.Is(err, ErrNoSpace) || time.Since(began) > 20*time.Second {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -34,6 +34,9 @@ type Options struct {
 	CompactBytes     int64
 	CompactRevisions int64
 
+	// Quota is how large etcd's database may grow, dead pages included. Zero means the default.
+	Quota int64
+
 	// NoSync spares the disk the wait for each write. A crash of the machine may lose the store: for tests only.
 	NoSync bool
 }
@@ -46,7 +49,10 @@ func (o *Options) defaults() {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.CompactBytes == 0 {
-		o.CompactBytes = 64 << 20
+		o.CompactBytes = 32 << 20
+	}
+	if o.Quota == 0 {
+		o.Quota = 8 << 30
 	}
 	if o.CompactRevisions == 0 {
 		o.CompactRevisions = 10_000

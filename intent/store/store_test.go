@@ -116,11 +116,13 @@ func (w *Write) on(s *Snapshot) *Write { w.Base = s; return w }
 // must commits and waits until the store's own watch has it.
 func must(t testing.TB, s *Store, w *Write) *Snapshot {
 	t.Helper()
-	rev, err := s.Commit(ctx(t), w)
+	c, stop := context.WithTimeout(context.Background(), 60*time.Second)
+	defer stop()
+	rev, err := s.Commit(c, w)
 	if err != nil {
 		t.Fatal(err)
 	}
-	snap, err := s.Wait(ctx(t), rev)
+	snap, err := s.Wait(c, rev)
 	if err != nil {
 		t.Fatal(err)
 	}
