@@ -156,7 +156,14 @@ func load(o Options) (*ebpf.Collection, error) {
 			return nil, fmt.Errorf("test mode: %w", err)
 		}
 	}
-	return bpf.Load(spec, o.maps())
+	coll, err := bpf.Load(spec, o.maps())
+	if err != nil {
+		return nil, err
+	}
+	coll.Maps[".rodata"].Close() // the programs hold it; this process's mapping of it need not outlive them
+	delete(coll.Maps, ".rodata")
+	coll.Variables = nil
+	return coll, nil
 }
 
 // configure changes the host's record.
