@@ -43,6 +43,7 @@ var allowed = map[string][]string{
 	"docs":          {"intent/resource", "observe"},
 	"bench":         {},
 	"test":          {},
+	"test/oracle":   {"goal", "host/kernel"},
 }
 
 // allowedInTests lists what the tests of a room import beyond that: judges and neighbours, never upwards from the host.
@@ -164,6 +165,7 @@ var owners = map[string][]string{
 	"github.com/vishvananda/netlink":  {"host/kernel/netdev", "host/kernel/netns"},
 	"github.com/vishvananda/netns":    {"host/kernel/netns", "host/kernel/netdev"},
 	"github.com/insomniacslk/dhcp":    {"host/services/dhcp", "host/sandbox"},
+	"github.com/miekg/dns":            {"host/services/dns"},
 	"github.com/mdlayher/packet":      {"host/kernel/netdev"},
 	"github.com/alecthomas/kong":      {"cli"},
 	"github.com/jmespath/go-jmespath": {"cli"},
