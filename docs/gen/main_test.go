@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -48,5 +49,35 @@ func TestEveryReasonIsInThePipeline(t *testing.T) {
 		if !strings.Contains(order, "`"+i.Name+"`") {
 			t.Errorf("the order of checks does not say where %s is decided", i.Name)
 		}
+	}
+}
+
+var declaredMap = regexp.MustCompile(`(?m)^(?:MAP\((\w+), MAP_|BLOBS\((\w+), \d|\} (\w+) SEC\("\.maps"\))`)
+
+// Every map of the data plane has its sentence.
+func TestEveryMapIsInThePipeline(t *testing.T) {
+	doc, err := os.ReadFile("../pipeline.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sources, err := filepath.Glob("../../host/datapath/bpf/*.[hc]")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, f := range sources {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range declaredMap.FindAllStringSubmatch(string(b), -1) {
+			found++
+			if name := m[1] + m[2] + m[3]; !strings.Contains(string(doc), "`"+name+"`") {
+				t.Errorf("%s declares the map %s, which docs/pipeline.md does not explain", filepath.Base(f), name)
+			}
+		}
+	}
+	if found < 20 {
+		t.Errorf("only %d maps found: the search is wrong", found)
 	}
 }
