@@ -43,6 +43,9 @@ func (m *Manager) Configure(ctx context.Context, p goal.Port) error {
 		return err
 	}
 	ns := m.Spec(p).Namespace
+	if err := netdev.With(ns, func(c *netdev.Conn) error { return c.Up(p.Sandbox.Device) }); err != nil {
+		return fmt.Errorf("configure %s/%s: %w", p.Sandbox.Name, p.Sandbox.Device, err)
+	}
 	of := fingerprint(p)
 	if old, err := m.readLease(p.Sandbox.Name, p.Sandbox.Device); err == nil && old.Of == of && m.applied(ns, old) {
 		return nil
@@ -55,7 +58,7 @@ func (m *Manager) Configure(ctx context.Context, p goal.Port) error {
 	}
 	l.Device, l.Primary, l.Of = p.Sandbox.Device, p.Primary, of
 	l.Addresses = append(l.Addresses, secondary(p, l.Addresses)...)
-	if err := apply(ns, l); err != nil {
+	if err := apply(ctx, ns, l); err != nil {
 		return fmt.Errorf("configure %s/%s: %w", p.Sandbox.Name, p.Sandbox.Device, err)
 	}
 	if err := m.writeFiles(p, l); err != nil {
@@ -112,7 +115,7 @@ func (m *Manager) applied(ns string, l *lease) bool {
 }
 
 // apply makes the device be as the lease says, and nothing else on it.
-func apply(ns string, l *lease) error {
+func apply(ctx context.Context, ns string, l *lease) error {
 	return netdev.With(ns, func(c *netdev.Conn) error {
 		if err := c.SetMTU(l.Device, l.MTU); err != nil {
 			return err
@@ -133,8 +136,26 @@ func apply(ns string, l *lease) error {
 				return err
 			}
 		}
-		return applyRoutes(c, l)
+		if err := applyRoutes(c, l); err != nil {
+			return err
+		}
+		return awaitUsable(ctx, c, l.Device)
 	})
+}
+
+// awaitUsable waits until the guest can be reached: "configured" means that.
+func awaitUsable(ctx context.Context, c *netdev.Conn, device string) error {
+	for {
+		ok, err := c.Usable(device)
+		if err != nil || ok {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("addresses stay tentative: %w", ctx.Err())
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
 }
 
 // applyRoutes sets the lease's routes and removes what an older lease left: every route with a gateway that is not wanted.

@@ -82,7 +82,7 @@ func (m *Manager) dir(name string) string { return filepath.Join(m.root(), name)
 const serviceName = "svc"
 
 // Ensure makes the port's sandbox and device where they are missing or another port's, and returns the index of the host side. The
-// device inside is up; it has no address before Configure.
+// device inside is down until Configure: a VM says nothing before its port is in force.
 func (m *Manager) Ensure(p goal.Port) (index int, err error) {
 	if err := check(p); err != nil {
 		return 0, err
@@ -139,7 +139,7 @@ func prepare(ns string) error {
 	return netdev.With(ns, func(c *netdev.Conn) error { return c.Up("lo") })
 }
 
-// device makes the pair and brings both ends up.
+// device makes the pair and brings the host side up.
 func (m *Manager) device(p goal.Port, ns string) (index int, err error) {
 	err = netdev.With("", func(c *netdev.Conn) (err error) {
 		index, _, err = c.EnsureVeth(netdev.Veth{
@@ -159,17 +159,12 @@ func (m *Manager) device(p goal.Port, ns string) (index int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	return index, netdev.With(ns, func(c *netdev.Conn) error {
-		off := "1"
-		if hasV6(p) {
-			off = "0"
-		}
-		key := "net/ipv6/conf/" + p.Sandbox.Device + "/disable_ipv6"
-		if err := netdev.SetSysctls(ns, netdev.Sysctl{Key: key, Value: off, Optional: true}); err != nil {
-			return err
-		}
-		return c.Up(p.Sandbox.Device)
-	})
+	off := "1"
+	if hasV6(p) {
+		off = "0"
+	}
+	key := "net/ipv6/conf/" + p.Sandbox.Device + "/disable_ipv6"
+	return index, netdev.SetSysctls(ns, netdev.Sysctl{Key: key, Value: off, Optional: true})
 }
 
 // hostSide silences the host's own stack on the device: it neither speaks to the VM nor listens, whatever happens to the programs there.

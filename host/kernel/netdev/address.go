@@ -66,6 +66,31 @@ func (c *Conn) LinkLocal(device string) (addr netip.Addr, ok bool, err error) {
 	return netip.Addr{}, false, nil
 }
 
+// Usable says whether all of a device's addresses can be used by now. The kernel puts an IPv6 address in force a moment after it was
+// given: only then a route says that it is local, also for an address that was never tentative.
+func (c *Conn) Usable(device string) (bool, error) {
+	all, err := c.addresses(device)
+	if err != nil {
+		return false, err
+	}
+	for _, a := range all {
+		if a.Flags&unix.IFA_F_TENTATIVE != 0 {
+			return false, nil
+		}
+		if p, ok := prefixOf(a.IPNet); !ok || p.Addr().IsLinkLocalUnicast() {
+			continue
+		}
+		routes, err := c.h.RouteGet(a.IP)
+		if err != nil && !errors.Is(err, unix.ENETUNREACH) {
+			return false, c.fail(err, "route to %s's own address %s", device, a.IP)
+		}
+		if len(routes) == 0 || routes[0].Type != unix.RTN_LOCAL {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
 func (c *Conn) addresses(device string) ([]netlink.Addr, error) {
 	l, err := c.need(device)
 	if err != nil {
