@@ -64,6 +64,12 @@ func (s *Store) connect(ctx context.Context) (err error) {
 		s.etcd.Close()
 		return fmt.Errorf("start etcd in %s: %w", s.opt.DataDir, err)
 	}
+	for _, name := range []string{"etcd.sock", "etcd-peer.sock"} {
+		if err := os.Chmod(filepath.Join(s.opt.RunDir, name), 0o600); err != nil {
+			s.etcd.Close()
+			return fmt.Errorf("socket of etcd: %w", err)
+		}
+	}
 	s.client = v3client.New(s.etcd.Server) // function calls, no sockets
 	return nil
 }

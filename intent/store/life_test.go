@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -239,4 +240,56 @@ func TestAcks(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	t.Error("the acknowledgement outlives its host")
+}
+
+// Etcd is reached through two socket files in a directory that only their owner can enter, and through nothing else.
+func TestSockets(t *testing.T) {
+	s := start(t, Options{})
+	dir, err := os.Stat(s.opt.RunDir)
+	if err != nil || dir.Mode().Perm() != 0o700 {
+		t.Errorf("run directory: %v, %v", dir, err)
+	}
+	var names []string
+	entries, err := os.ReadDir(s.opt.RunDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+		if info, err := e.Info(); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", e.Name(), info.Mode(), err)
+		}
+	}
+	if strings.Join(names, " ") != "etcd-peer.sock etcd.sock" {
+		t.Errorf("sockets: %v", names)
+	}
+	listening := map[string]bool{}
+	inodes, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range inodes {
+		if to, err := os.Readlink(fd); err == nil {
+			listening[strings.Trim(strings.TrimPrefix(to, "socket:"), "[]")] = true
+		}
+	}
+	for file, listens := range map[string]string{"unix": "00010000", "tcp": "0A", "tcp6": "0A"} {
+		text, err := os.ReadFile("/proc/self/net/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			f := strings.Fields(line)
+			inode, path := 6, 7
+			if file != "unix" {
+				inode = 9
+			}
+			if len(f) <= inode || !listening[f[inode]] || !strings.Contains(line, " "+listens+" ") {
+				continue
+			}
+			if file != "unix" || len(f) <= path || !strings.HasPrefix(f[path], s.opt.RunDir+"/") {
+				t.Errorf("it listens elsewhere: %s", line)
+			}
+		}
+	}
 }
