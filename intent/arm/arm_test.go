@@ -201,3 +201,13 @@ func never(ctx context.Context, _ uint64) error {
 	<-ctx.Done()
 	return ctx.Err()
 }
+
+// tryRequest makes a request unless its target is no URL.
+func tryRequest(method, target, body string) (r *http.Request, ok bool) {
+	defer func() {
+		if recover() != nil {
+			ok = false
+		}
+	}()
+	return httptest.NewRequest(method, target, strings.NewReader(body)), true
+}
