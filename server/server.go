@@ -7,6 +7,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -26,6 +27,7 @@ type Server struct {
 	publisher *publish.Publisher
 	alloc     alloc.Allocator
 	profile   string
+	patience  time.Duration    // how long a host's problem may last before a write has failed
 	forwards  []netip.AddrPort // DNS servers for names outside
 	log       *slog.Logger
 
@@ -45,7 +47,7 @@ type ackNote struct {
 
 // New returns a server on an open store. Run makes it work.
 func New(s *store.Store, profile string, log *slog.Logger) *Server {
-	v := &Server{store: s, profile: profile, log: log, memo: compile.NewMemo(), acks: map[string]ackNote{}, kick: make(chan struct{}, 1)}
+	v := &Server{store: s, profile: profile, patience: time.Second, log: log, memo: compile.NewMemo(), acks: map[string]ackNote{}, kick: make(chan struct{}, 1)}
 	v.publisher = publish.New(publish.Options{Log: log, OnHello: v.hello, OnAck: v.noteAck})
 	return v
 }
@@ -107,7 +109,7 @@ func (v *Server) Enforced(ctx context.Context, revision uint64) error {
 	if err != nil {
 		return fmt.Errorf("wait for revision %d: %w", revision, err)
 	}
-	if err := v.publisher.Wait(ctx, need); err != nil {
+	if err := v.enforcedHere(ctx, need); err != nil {
 		return err
 	}
 	for {
@@ -119,6 +121,32 @@ func (v *Server) Enforced(ctx context.Context, revision uint64) error {
 		err := v.store.WaitAcks(within, others)
 		cancel()
 		if err == nil || within.Err() == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// enforcedHere waits for the hosts that speak to this server. A problem counts when it lasts: the host tries again by itself.
+func (v *Server) enforcedHere(ctx context.Context, need map[string]uint64) error {
+	var since time.Time
+	for {
+		changed := v.publisher.Changed()
+		err := v.publisher.Wait(ctx, need)
+		var problem *publish.Problem
+		if !errors.As(err, &problem) {
+			return err
+		}
+		if since.IsZero() {
+			since = time.Now()
+		}
+		left := v.patience - time.Since(since)
+		if left <= 0 {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-time.After(left):
+		case <-ctx.Done():
 			return err
 		}
 	}

@@ -367,6 +367,7 @@ func TestSlowHostMakesTheAnswerUpdating(t *testing.T) {
 // A host that cannot enforce a write makes it fail, and says why, in the answer and in the list of hosts.
 func TestProblemOfAHost(t *testing.T) {
 	p := newPlane(t)
+	p.patience = 50 * time.Millisecond
 	h := p.host("host1", "198.18.0.11")
 	var problem atomic.Value
 	problem.Store("")
@@ -392,6 +393,21 @@ func TestProblemOfAHost(t *testing.T) {
 	if b := p.do(http.MethodGet, "/ringfence/v1/hosts", "").body; !bytes.Contains(b, []byte("does not fit")) {
 		t.Errorf("hosts: %s", b)
 	}
+}
+
+// A problem that the host overcomes by itself is none.
+func TestPassingProblem(t *testing.T) {
+	p := newPlane(t)
+	h := p.host("host1", "198.18.0.11")
+	go func() {
+		for g := range h.Goals() {
+			h.Ack(g.Generation, "try again")
+			time.Sleep(20 * time.Millisecond)
+			h.Ack(g.Generation, "")
+		}
+	}()
+	eventually(t, "connected", func() bool { s := p.publisher.Hosts(); return len(s) == 1 && s[0].Acked > 0 })
+	p.network()
 }
 
 // A host that is not connected is not waited for.
