@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -18,10 +19,14 @@ import (
 )
 
 type demoCommand struct {
-	Keep    bool          `env:"KEEP" help:"Leave the lab running."`
-	All     bool          `help:"Print every cell of the matrix, not only differences."`
-	Name    string        `default:"demo" help:"Name of the lab; one of that name is replaced."`
-	Timeout time.Duration `default:"2s" help:"How long a packet's answer is waited for."`
+	Keep       bool          `env:"KEEP" help:"Leave the lab running."`
+	All        bool          `help:"Print every cell of the matrix, not only differences."`
+	Name       string        `default:"demo" help:"Name of the lab; one of that name is replaced."`
+	Timeout    time.Duration `default:"2s" help:"How long a packet's answer is waited for."`
+	Template   string        `type:"existingfile" help:"Another template than the three-tier one; it makes one virtual network."`
+	Parameters string        `type:"existingfile" help:"Its parameter file."`
+	Machines   string        `type:"existingfile" help:"Machines to create, as in examples/three-tier/machines.txt."`
+	Expected   string        `type:"existingfile" help:"What gets through, as in examples/three-tier/expected.txt."`
 }
 
 func (demoCommand) Help() string {
@@ -29,21 +34,24 @@ func (demoCommand) Help() string {
 creates their machines and sends real packets between all of them, all at once. Prints what got through, what the goal's model says and what
 was written down by hand from Azure's rules; fails when one cell differs or was not measured.
 
+The same check works for a template of yours: --template with --machines and --expected.
+
 Examples:
   ringfence demo
-  ringfence demo --keep --all`
+  ringfence demo --keep --all
+  ringfence demo --template hub.json --machines machines.txt --expected expected.txt`
 }
 
 // demo is one run.
 type demo struct {
 	*app
-	c        *demoCommand
-	state    *lab.State
-	machines []matrix.Machine
-	expected *matrix.Expectations
-	tenants  map[string]*session
-	steps    []step
-	all      []placed
+	*example
+	c       *demoCommand
+	state   *lab.State
+	vnet    string // the virtual network that the template makes
+	tenants map[string]*session
+	steps   []step
+	all     []placed
 }
 
 // step is how long a part took.
@@ -59,11 +67,11 @@ type placed struct {
 	box        box
 }
 
-const demoGroup = "three-tier"
+const demoGroup = "demo"
 
 func (c *demoCommand) Run(a *app) (err error) {
 	d := &demo{app: a, c: c, tenants: map[string]*session{}}
-	if d.expected, d.machines, err = example(); err != nil {
+	if d.example, err = c.example(); err != nil {
 		return err
 	}
 	a.flags.Lab, a.flags.As, a.flags.Endpoint = c.Name, "", ""
@@ -105,27 +113,48 @@ func (d *demo) step(name string, do func(context.Context) error) error {
 	return err
 }
 
-func example() (*matrix.Expectations, []matrix.Machine, error) {
-	text, err := exampleFile("expected.txt")
-	if err != nil {
-		return nil, nil, err
-	}
-	e, err := matrix.ParseExpected(string(text))
-	if err != nil {
-		return nil, nil, fmt.Errorf("expected.txt: %w", err)
-	}
-	if text, err = exampleFile("machines.txt"); err != nil {
-		return nil, nil, err
-	}
-	m, err := matrix.ParseMachines(string(text), "contoso", "fabrikam")
-	if err != nil {
-		return nil, nil, fmt.Errorf("machines.txt: %w", err)
-	}
-	return e, m, nil
+// example is what a run deploys, creates and expects.
+type example struct {
+	template []byte
+	values   map[string]json.RawMessage
+	machines []matrix.Machine
+	expected *matrix.Expectations
 }
 
-func exampleFile(name string) ([]byte, error) {
-	return fs.ReadFile(examples.ThreeTier, "three-tier/"+name)
+// example reads the files that the flags name, else those of the three-tier example that the program carries.
+func (c *demoCommand) example() (*example, error) {
+	if own := c.Template != ""; own != (c.Machines != "") || own != (c.Expected != "") || !own && c.Parameters != "" {
+		return nil, usagef("--template, --machines and --expected belong together")
+	}
+	e := &example{}
+	var texts [4][]byte
+	for i, f := range []struct{ given, name string }{{c.Template, "template.json"}, {c.Parameters, "parameters.json"}, {c.Machines, "machines.txt"}, {c.Expected, "expected.txt"}} {
+		var err error
+		switch {
+		case f.given != "":
+			texts[i], err = os.ReadFile(f.given)
+		case c.Template == "":
+			texts[i], err = fs.ReadFile(examples.ThreeTier, "three-tier/"+f.name)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	t, err := template.Parse(texts[0])
+	if err != nil {
+		return nil, templateError("template", err)
+	}
+	e.template = t.Strict()
+	if e.values, err = template.Values(texts[1]); err != nil {
+		return nil, templateError("parameters", err)
+	}
+	if e.machines, err = matrix.ParseMachines(string(texts[2]), "contoso", "fabrikam"); err != nil {
+		return nil, fmt.Errorf("machines: %w", err)
+	}
+	if e.expected, err = matrix.ParseExpected(string(texts[3])); err != nil {
+		return nil, fmt.Errorf("expectations: %w", err)
+	}
+	return e, nil
 }
 
 func (d *demo) up(ctx context.Context) error {
@@ -175,30 +204,34 @@ func (d *demo) deploy(context.Context) error {
 		}
 		d.tenants[t.Name] = &session{client: c, app: d.app, subscription: t.Subscription}
 	}
-	text, err := exampleFile("template.json")
-	if err != nil {
-		return err
-	}
-	params, err := exampleFile("parameters.json")
-	if err != nil {
-		return err
-	}
-	values, err := template.Values(params)
-	if err != nil {
-		return err
-	}
 	return d.both(func(tenant string) error {
 		s := d.tenants[tenant]
 		if _, err := s.put(s.groupPath(demoGroup), map[string]any{"location": defaultLocation}, true); err != nil {
 			return err
 		}
-		_, err := s.deploy(demoGroup, "three-tier", text, values, true)
+		_, err := s.deploy(demoGroup, "demo", d.template, d.values, true)
 		return err
 	})
 }
 
+// findVNet finds the one virtual network that the template has made.
+func (d *demo) findVNet() error {
+	vnets, err := d.tenants[d.state.Tenants[0].Name].list(d.tenants[d.state.Tenants[0].Name].path(demoGroup, vnetType))
+	if err != nil {
+		return err
+	}
+	if len(vnets) != 1 {
+		return fmt.Errorf("the template makes %d virtual networks, expected one", len(vnets))
+	}
+	d.vnet = text(vnets[0], "name")
+	return nil
+}
+
 // create makes every machine at the same time: its interface, then itself.
 func (d *demo) create(context.Context) error {
+	if err := d.findVNet(); err != nil {
+		return err
+	}
 	for _, t := range d.state.Tenants {
 		for _, m := range d.machines {
 			if m.Hosts[t.Name] != "" {
@@ -209,7 +242,7 @@ func (d *demo) create(context.Context) error {
 	}
 	return d.each(func(p *placed) error {
 		s := d.tenants[p.tenant]
-		flags := nicFlags{VNet: "three-tier", Subnet: p.Subnet}
+		flags := nicFlags{VNet: d.vnet, Subnet: p.Subnet}
 		for _, ip := range p.Addresses {
 			flags.Address = append(flags.Address, ip.String())
 		}
@@ -288,8 +321,8 @@ func (d *demo) conclude(cells []matrix.Cell, began time.Time) error {
 	fmt.Fprintf(d.out, "\n%d cells measured: %d got through, %d did not; %d differ.\n", len(cells), through, len(cells)-through, bad)
 	fmt.Fprintf(d.out, "%.2f s in all (%s).\n", time.Since(began).Seconds(), strings.Join(parts, " + "))
 	if d.c.Keep {
-		fmt.Fprintf(d.out, "\nThe lab stays up. Try:\n  ringfence --lab %s vm list --as contoso\n  ringfence --lab %s vm exec --as contoso web1 -- ping -c 1 10.0.2.4\n  ringfence --lab %s lab down\n",
-			d.c.Name, d.c.Name, d.c.Name)
+		fmt.Fprintf(d.out, "\nThe lab stays up. Try:\n  ringfence --lab %s vm list --as contoso\n  ringfence --lab %s vm exec --as contoso %s -- ip address\n  ringfence --lab %s lab down\n",
+			d.c.Name, d.c.Name, d.machines[0].Name, d.c.Name)
 	}
 	if bad > 0 {
 		return fmt.Errorf("%d of %d cells are not as expected", bad, len(cells))

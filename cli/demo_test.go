@@ -95,23 +95,15 @@ func TestPackets(t *testing.T) {
 
 // The example that the program carries fits together: the template expands, and machines name what it makes.
 func TestExampleExpands(t *testing.T) {
-	text, err := exampleFile("template.json")
+	e, err := (&demoCommand{}).example()
 	if err != nil {
 		t.Fatal(err)
 	}
-	params, err := exampleFile("parameters.json")
+	tpl, err := template.Parse(e.template)
 	if err != nil {
 		t.Fatal(err)
 	}
-	tpl, err := template.Parse(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	values, err := template.Values(params)
-	if err != nil {
-		t.Fatal(err)
-	}
-	plan, err := template.Expand(tpl, values, template.Env{Subscription: "s", Group: "g", Location: "l"})
+	plan, err := template.Expand(tpl, e.values, template.Env{Subscription: "s", Group: "g", Location: "l"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,11 +136,7 @@ func TestExampleExpands(t *testing.T) {
 			}
 		}
 	}
-	_, machines, err := example()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range machines {
+	for _, m := range e.machines {
 		if !asgs[m.ASG] || len(subnets[m.Subnet]) != 2 || !subnets[m.Subnet][0].Contains(m.Addresses[0]) || !subnets[m.Subnet][1].Contains(m.Addresses[1]) {
 			t.Errorf("%s: group %q, subnet %s %v, addresses %v", m.Name, m.ASG, m.Subnet, subnets[m.Subnet], m.Addresses)
 		}
@@ -157,11 +145,12 @@ func TestExampleExpands(t *testing.T) {
 
 // Every machine tries every other one of its tenant on every probe and both families, and what it must not reach.
 func TestProbers(t *testing.T) {
-	e, machines, err := example()
+	ex, err := (&demoCommand{}).example()
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &demo{c: &demoCommand{}, expected: e, machines: machines, state: &lab.State{Hosts: []lab.Host{{Name: "host1", Underlay: "198.18.0.11", UplinkV6: "2001:db8:203::b"}}}}
+	e, machines := ex.expected, ex.machines
+	d := &demo{c: &demoCommand{}, example: ex, state: &lab.State{Hosts: []lab.Host{{Name: "host1", Underlay: "198.18.0.11", UplinkV6: "2001:db8:203::b"}}}}
 	for _, tenant := range []string{"contoso", "fabrikam"} {
 		for _, m := range machines {
 			if m.Hosts[tenant] != "" {

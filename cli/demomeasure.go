@@ -147,7 +147,10 @@ func (d *demo) targets(from *placed) []target {
 	for _, ip := range internetAddresses {
 		out = append(out, target{internetName, internetName, internetName, ip})
 	}
-	return append(out, d.hosts()...)
+	out = append(out, d.hosts()...)
+	return slices.DeleteFunc(out, func(t target) bool { // a machine without IPv6 cannot send any
+		return !slices.ContainsFunc(from.Addresses, func(ip netip.Addr) bool { return ip.Is6() == t.address.Is6() })
+	})
 }
 
 // hosts lists the provider's own addresses.

@@ -66,7 +66,7 @@ func lines(text string, each func(number int, words []string) error) error {
 	return nil
 }
 
-// ParseMachines reads machines.txt: name, tier, subnet, group, IPv4, IPv6 and one column of hosts per tenant.
+// ParseMachines reads machines.txt: name, tier, subnet, group, IPv4, IPv6 and one column of hosts per tenant. A dash stands for none.
 func ParseMachines(text string, tenants ...string) ([]Machine, error) {
 	var out []Machine
 	err := lines(text, func(_ int, w []string) error {
@@ -81,11 +81,17 @@ func ParseMachines(text string, tenants ...string) ([]Machine, error) {
 			m.ASG = w[3]
 		}
 		for i, version := range []string{"IPv4", "IPv6"} {
+			if w[4+i] == "-" {
+				continue
+			}
 			a, err := netip.ParseAddr(w[4+i])
 			if err != nil || a.Is4() != (version == "IPv4") {
 				return fmt.Errorf("%q is no %s address", w[4+i], version)
 			}
 			m.Addresses = append(m.Addresses, a)
+		}
+		if len(m.Addresses) == 0 {
+			return fmt.Errorf("the machine %s has no address", m.Name)
 		}
 		for i, t := range tenants {
 			if host := w[6+i]; host != "-" {

@@ -1,0 +1,64 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Microsoft's own templates, deployed unchanged for two tenants at once: real packets meet exactly what Azure would let through.
+func TestMicrosoftTemplates(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("a lab needs root")
+	}
+	binary := filepath.Join(t.TempDir(), "ringfence")
+	if out, err := exec.Command("go", "build", "-o", binary, "ringfence/cmd/ringfence").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	for i, name := range []string{"nsg-dmz-in-vnet", "vnet-two-subnets", "security-group-create"} {
+		t.Run(name, func(t *testing.T) {
+			templates := filepath.Join("..", "intent", "template", "testdata", "microsoft", name)
+			mine := filepath.Join("testdata", "microsoft", name)
+			lab := fmt.Sprintf("m%dx%d", os.Getpid(), i)
+			out, err := exec.Command(binary, "demo", "--name", lab, "--template", templates+".json", "--parameters", templates+".parameters.json",
+				"--machines", mine+".machines.txt", "--expected", mine+".expected.txt").CombinedOutput()
+			if err != nil || !strings.Contains(string(out), "; 0 differ.") || !strings.Contains(string(out), " yes  ") {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// The check finds what is wrong: with one expectation turned around it fails and names the cells.
+func TestDemoFindsADifference(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("a lab needs root")
+	}
+	dir := t.TempDir()
+	binary := filepath.Join(dir, "ringfence")
+	if out, err := exec.Command("go", "build", "-o", binary, "ringfence/cmd/ringfence").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	mine := filepath.Join("testdata", "microsoft", "vnet-two-subnets")
+	text, err := os.ReadFile(mine + ".expected.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := "two       one       yes     yes       yes     yes"
+	wrong := strings.Replace(string(text), line, "two       one       yes     no        yes     yes", 1)
+	if wrong == string(text) {
+		t.Fatalf("%q is not in the expectations", line)
+	}
+	file := filepath.Join(dir, "expected.txt")
+	if err := os.WriteFile(file, []byte(wrong), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(binary, "demo", "--name", fmt.Sprintf("d%dx", os.Getpid()), "--template",
+		filepath.Join("..", "intent", "template", "testdata", "microsoft", "vnet-two-subnets.json"), "--machines", mine+".machines.txt", "--expected", file).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "4 of ") || !strings.Contains(string(out), "<<<") || !strings.Contains(string(out), "two1") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
