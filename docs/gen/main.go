@@ -1,7 +1,7 @@
-// Command gen writes the tables of docs/ that say what the code says: the drop reasons and the type table.
+// Command gen writes the tables in the documents that say what the code and the benchmark say: drop reasons, type table, figures.
 //
-// In: observe.Reasons, resource.Types, and the Markdown files of a folder. Out: the same files, with everything between
-// `<!-- generated: NAME -->` and `<!-- end -->` replaced. A test and `make verify-generated` hold the files to it.
+// In: observe.Reasons, resource.Types, bench/results.json, and the module's Markdown files. Out: the same files, with everything
+// between `<!-- generated: NAME -->` and `<!-- end -->` replaced. A test and `make verify-generated` hold the files to it.
 package main
 
 import (
@@ -16,17 +16,23 @@ import (
 var tables = map[string]func() string{
 	"reasons": reasons,
 	"types":   types,
+	"figures": figures,
+}
+
+// root is the module's folder, seen from the folder of the documents.
+var root = ".."
+
+// documents are the files with generated parts.
+func documents() ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	if err == nil && len(files) == 0 {
+		err = fmt.Errorf("no Markdown in %s/docs", root)
+	}
+	return append(files, filepath.Join(root, "README.md")), err
 }
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: gen FOLDER")
-		os.Exit(2)
-	}
-	files, err := filepath.Glob(filepath.Join(os.Args[1], "*.md"))
-	if err == nil && len(files) == 0 {
-		err = fmt.Errorf("no Markdown in %s", os.Args[1])
-	}
+	files, err := documents()
 	for _, f := range files {
 		if err == nil {
 			err = rewrite(f)

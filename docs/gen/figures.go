@@ -1,0 +1,72 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// results is what is shown of the benchmark's file.
+type results struct {
+	Started string `json:"started"`
+	Kernel  string `json:"kernel"`
+	CPUs    int    `json:"cpus"`
+	Rounds  int    `json:"rounds"`
+	Figures []struct {
+		Path      string  `json:"path"`
+		Load      string  `json:"load"`
+		Contender string  `json:"contender"`
+		Unit      string  `json:"unit"`
+		Median    float64 `json:"median"`
+		Ratio     float64 `json:"ratio_to_linux"`
+	} `json:"figures"`
+	Control []struct {
+		What   string  `json:"what"`
+		Median float64 `json:"median_ms"`
+		N      int     `json:"n"`
+	} `json:"control_plane"`
+}
+
+// figures is the last run of `make bench` as tables.
+func figures() string {
+	b, err := os.ReadFile(filepath.Join(root, "bench", "results.json"))
+	var r results
+	if err == nil {
+		err = json.Unmarshal(b, &r)
+	}
+	if err != nil {
+		return fmt.Sprintf("No figures: %v.\n", err)
+	}
+	var out strings.Builder
+	day, _, _ := strings.Cut(r.Started, "T")
+	fmt.Fprintf(&out, "%s, Linux %s, %d CPUs for everything, medians of %d rounds; in brackets the ratio to plain Linux routing without any firewall, as the median of the ratios within a round.\n",
+		day, r.Kernel, r.CPUs, r.Rounds)
+	out.WriteString("\n| path | contender | connects | TCP_RR | TCP stream | UDP 64 B |\n|---|---|---|---|---|---|\n")
+	for i, f := range r.Figures {
+		if i == 0 || f.Contender != r.Figures[i-1].Contender || f.Path != r.Figures[i-1].Path {
+			fmt.Fprintf(&out, "| %s | %s |", f.Path, f.Contender)
+		}
+		fmt.Fprintf(&out, " %s (%.2f) |", quantity(f.Median, f.Unit), f.Ratio)
+		if i+1 == len(r.Figures) || f.Contender != r.Figures[i+1].Contender || f.Path != r.Figures[i+1].Path {
+			out.WriteString("\n")
+		}
+	}
+	out.WriteString("\n| control plane | median |\n|---|---|\n")
+	for _, c := range r.Control {
+		fmt.Fprintf(&out, "| %s | %.0f ms |\n", c.What, c.Median)
+	}
+	return out.String()
+}
+
+func quantity(v float64, unit string) string {
+	switch {
+	case unit == "Gbit/s":
+		return fmt.Sprintf("%.1f Gbit/s", v)
+	case v >= 10000:
+		return fmt.Sprintf("%.0fk/s", v/1000)
+	default:
+		return fmt.Sprintf("%.1fk/s", v/1000)
+	}
+}
