@@ -114,6 +114,10 @@ func addresses(d *Draft, configs []*ipConfig) (faults resource.Faults) {
 // fixed checks and takes the address that the client names.
 func (c *ipConfig) fixed(d *Draft, taken map[string]string) resource.Faults {
 	target := c.path + ".privateIPAddress"
+	if c.want == "" {
+		return refuse(400, "PrivateIPAddressNotSpecified", target,
+			"IP configuration %s has the allocation method Static, but no privateIPAddress.", c.id)
+	}
 	ip, err := netip.ParseAddr(c.want)
 	if err != nil || ip.Zone() != "" || ip.Is4In6() || ip.Is6() != c.v6 {
 		return refuse(400, "InvalidPrivateIPAddressFormat", target, "Private static IP address value %s is invalid.", c.want)
@@ -184,8 +188,8 @@ func (c *ipConfig) lowest(d *Draft, taken map[string]string) resource.Faults {
 		}
 	}
 	if !any {
-		return refuse(400, "PrivateIPAddressNotInSubnet", c.path+".subnet.id",
-			"Subnet %s has no address prefix of the version that IP configuration %s needs (%s).", c.subnet.name, c.id, version(c.v6))
+		return refuse(400, "SubnetHasNoPrefixOfIpVersion", c.path+".privateIPAddressVersion",
+			"IP configuration %s asks for an %s address, but subnet %s has no %[2]s address prefix.", c.id, version(c.v6), c.subnet.id)
 	}
 	return refuse(400, "SubnetIsFull", c.path+".subnet.id",
 		"Subnet %s with address prefix %s does not have enough capacity for 1 IP addresses.", c.subnet.name, c.subnet.text(c.v6))

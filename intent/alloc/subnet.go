@@ -12,6 +12,7 @@ import (
 // subnet is a subnet to take addresses from.
 type subnet struct {
 	vnet     string // key of the VNet
+	id       string // as its VNet has it
 	name     string
 	prefixes []netip.Prefix
 }
@@ -24,7 +25,7 @@ func findSubnet(base *store.Snapshot, key string) *subnet {
 	}
 	for _, s := range doc.VNet().Subnets {
 		if strings.ToLower(s.ID) == key {
-			return &subnet{vnet: doc.Key(), name: s.Name, prefixes: s.Prefixes}
+			return &subnet{vnet: doc.Key(), id: s.ID, name: s.Name, prefixes: s.Prefixes}
 		}
 	}
 	return nil

@@ -1,7 +1,7 @@
 package alloc
 
 import (
-	"encoding/json"
+	"fmt"
 	"strings"
 
 	"ringfence/intent/resource"
@@ -11,20 +11,8 @@ import (
 // HostTag is the tag of a virtual machine that names its host.
 const HostTag = "ringfence-host"
 
-type vmBody struct {
-	Properties struct {
-		NetworkProfile struct {
-			NetworkInterfaces []struct{ ID string } `json:"networkInterfaces"`
-		} `json:"networkProfile"`
-	}
-}
-
 // vm places a virtual machine and claims its network interfaces: an interface is in one machine at a time.
 func (a *Allocator) vm(d *Draft) resource.Faults {
-	var body vmBody
-	if err := json.Unmarshal(d.Doc.Body, &body); err != nil {
-		return refuse(400, "InvalidRequestContent", "", "The request content was invalid and could not be deserialized: '%v'.", err)
-	}
 	host, faults := place(d)
 	if faults != nil {
 		return faults
@@ -35,12 +23,12 @@ func (a *Allocator) vm(d *Draft) resource.Faults {
 		sys.VMID = a.guid()
 	}
 	claimed := map[string]bool{}
-	for _, nic := range body.Properties.NetworkProfile.NetworkInterfaces {
-		claim := "nic/" + strings.ToLower(nic.ID)
+	for i, nic := range d.Doc.VM().NICs {
+		claim := "nic/" + nic
 		if holder, held := d.Base.Holder(claim); held && holder != d.Doc.Key() {
 			by, _ := d.Base.Owner(claim)
-			return refuse(400, "NicInUse", "properties.networkProfile.networkInterfaces",
-				"Network Interface %s is used by existing resource %s. In order to delete the network interface, it must be dissociated from the resource. To learn more, see aka.ms/deletenic.", nic.ID, by)
+			return refuse(400, "NicInUse", fmt.Sprintf("properties.networkProfile.networkInterfaces[%d].id", i),
+				"Network Interface %s is used by existing resource %s. In order to delete the network interface, it must be dissociated from the resource. To learn more, see aka.ms/deletenic.", name(d.Base, nic), by)
 		}
 		if !claimed[claim] {
 			claimed[claim] = true
@@ -48,6 +36,14 @@ func (a *Allocator) vm(d *Draft) resource.Faults {
 		}
 	}
 	return nil
+}
+
+// name is the id behind a key, as its client wrote it where it is known.
+func name(base *store.Snapshot, key string) string {
+	if d := base.Get(key); d != nil {
+		return d.ID.String()
+	}
+	return key
 }
 
 // place is the host that the tag names, else the one the machine is on, else the one with the fewest machines; of equals

@@ -71,7 +71,7 @@ func TestInterfaceInOneMachine(t *testing.T) {
 	w.must(t, nic(t, "n1", "a=v/s0"))
 	first := w.must(t, vm(t, "m1", "", "n1"))
 	w.must(t, vm(t, "m1", "", "N1"))
-	if _, err := w.put(vm(t, "m2", "", "N1")); err == nil || !strings.HasPrefix(err.Error(), "NicInUse: Network Interface "+nicID+"N1 is used by existing resource "+vmID+"m1.") {
+	if _, err := w.put(vm(t, "m2", "", "N1")); err == nil || !strings.HasPrefix(err.Error(), "NicInUse: Network Interface "+nicID+"n1 is used by existing resource "+vmID+"m1.") {
 		t.Errorf("taken by two machines: %v", err)
 	}
 	w.drop(first)
