@@ -1,13 +1,15 @@
-// Package services makes the service namespace of a host: where DHCP, and later DNS and metadata, are served to VMs.
+// Package services makes the service namespace of a host: where DHCP, DNS and metadata are served to VMs.
 //
-// In: the lab's or machine's instance and the host's name. Out: a namespace and a device pair into it; the data plane redirects
-// VMs' service frames to the host's end and takes answers from it. The agent owns it. The services themselves are the packages below.
+// In: the lab's or machine's instance and the host's name. Out: a namespace with the platform's addresses and a device pair into
+// it; the data plane redirects VMs' service frames to the host's end and takes answers from it. The agent owns it. The services themselves are the packages below.
 package services
 
 import (
 	"fmt"
 	"net"
+	"net/netip"
 
+	"ringfence/goal"
 	"ringfence/host/kernel/netdev"
 	"ringfence/host/kernel/netns"
 )
@@ -18,8 +20,11 @@ const (
 	Inside = "svc0"
 )
 
-// insideMAC belongs to the fabric: VMs never see it.
+// insideMAC belongs to the fabric: VMs never see it. The data plane sends to it what is for DNS and metadata.
 var insideMAC = net.HardwareAddr{0x02, 0x5f, 0xff, 0xff, 0xff, 0xff}
+
+// Addresses are what VMs know the services by: the platform's (DHCP, DNS, the wire server) and the metadata service's.
+var Addresses = []netip.Addr{netip.AddrFrom4([4]byte{168, 63, 129, 16}), netip.AddrFrom4([4]byte{169, 254, 169, 254})}
 
 // Link is the made pair.
 type Link struct {
@@ -30,8 +35,7 @@ type Link struct {
 // Namespace names the service namespace of a host.
 func Namespace(instance, host string) string { return "rf-" + instance + "-" + host + "-svc" }
 
-// Ensure makes the namespace and the pair, called inside the host's namespace. Both ends are up, without addresses and without IPv6:
-// only frames pass.
+// Ensure makes the namespace and the pair, called inside the host's namespace. Both ends are up, without IPv6.
 func Ensure(instance, host string) (Link, error) {
 	ns := Namespace(instance, host)
 	if _, err := netns.Ensure(ns); err != nil {
@@ -65,16 +69,29 @@ func Ensure(instance, host string) (Link, error) {
 	if err != nil {
 		return Link{}, fmt.Errorf("service device: %w", err)
 	}
-	err = netdev.With(ns, func(c *netdev.Conn) error {
-		if err := c.SetARP(Inside, false); err != nil {
-			return err
-		}
-		return c.Up(Inside)
-	})
-	if err != nil {
+	if err := netdev.With(ns, inside); err != nil {
 		return Link{}, fmt.Errorf("service device: %w", err)
 	}
 	return link, nil
+}
+
+// inside makes the service namespace's end: the platform's addresses stand on its loopback, and every alias is behind the device,
+// which asks nobody for MAC addresses: frames that leave carry its own MAC on both sides, frames that arrive must be sent to it.
+func inside(c *netdev.Conn) error {
+	if err := c.SetARP(Inside, false); err != nil {
+		return err
+	}
+	for _, device := range []string{"lo", Inside} {
+		if err := c.Up(device); err != nil {
+			return err
+		}
+	}
+	for _, ip := range Addresses {
+		if err := c.EnsureAddress("lo", netdev.Address{Prefix: netip.PrefixFrom(ip, 32)}); err != nil {
+			return err
+		}
+	}
+	return c.EnsureRoute(netdev.Route{Destination: goal.Aliases, Device: Inside, Source: Addresses[0]})
 }
 
 // Remove takes the namespace and the pair away.
