@@ -1,7 +1,7 @@
 # Everything a person types stands here; what a target does in several steps stands in test/run (Go) or .ci/deps (shell).
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test test-unit test-race test-root test-clients generate verify-generated bench soak fuzz deps clean
+.PHONY: help build demo test test-unit test-race test-root test-clients generate verify-generated bench soak fuzz deps clean
 
 build: ## bin/ringfence
 	go build -trimpath -o bin/ringfence ./cmd/ringfence
@@ -38,6 +38,9 @@ soak: deps ## the long forms of the tests that have one
 
 fuzz: ## every fuzz target for FUZZTIME each (default 20s)
 	go run ./test/run fuzz
+
+help: ## this list
+	@grep -E "^[a-z-]+:.*## " Makefile | sed -E "s/:.*## /\t/" | expand -t 20
 
 deps: ## Debian packages that the tests need and the machine lacks
 	@.ci/deps test
