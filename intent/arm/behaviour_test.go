@@ -290,6 +290,15 @@ func TestLists(t *testing.T) {
 	r := a.ok(200, "GET", "~G/resources?$filter=resourceType+eq+'microsoft.network/virtualnetworks'&$expand=provisioningState", "")
 	r.want(t, `{"value":[{"id":"~N/virtualNetworks/v","name":"v","type":"Microsoft.Network/virtualNetworks","location":"westus2","provisioningState":"Succeeded"},
 		{"id":"~N/virtualNetworks/v2","name":"v2","type":"Microsoft.Network/virtualNetworks","location":"westus2","provisioningState":"Succeeded"}]}`)
+	for filter, want := range map[string]int{"tagName eq 'TIER'": 2, "tagName eq 'tier' and tagValue eq 'web'": 1, "resourceType eq 'Microsoft.Network/virtualNetworks' and location eq 'West US 2'": 2, "name eq 'nobody'": 0} {
+		a.ok(200, "PATCH", "~N/virtualNetworks/v", `{"tags":{"Tier":"web"}}`)
+		a.ok(200, "PATCH", "~N/virtualNetworks/v2", `{"tags":{"tier":"db"}}`)
+		r := a.ok(200, "GET", "~G/resources?$filter="+url.QueryEscape(filter), "")
+		if l, _ := field(t, r.body, "value").([]any); len(l) != want {
+			t.Errorf("%s: %s", filter, r.body)
+		}
+	}
+	a.ok(400, "GET", "~G/resources?$filter="+url.QueryEscape("startswith(name,'x')"), "")
 	a.ok(404, "GET", "~G0/resources", "")
 	a.ok(404, "GET", "~N/virtualNetworks/none/subnets", "")
 }

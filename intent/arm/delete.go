@@ -46,7 +46,11 @@ func (q *request) delete(t *resource.Type, id resource.ID) error {
 	op := q.h.ops.start(w.Doc, w.Revision, q.h.Admit.Enforced)
 	state := op.wait(q.Context(), q.h.Wait)
 	q.h.ops.settle(op)
-	if state == succeeded {
+	switch {
+	case t.Style == resource.Gateway: // nothing that hosts enforce; its clients know no 200
+		q.empty(http.StatusNoContent)
+		return nil
+	case state == succeeded:
 		q.empty(http.StatusOK)
 		return nil
 	}

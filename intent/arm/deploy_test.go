@@ -63,7 +63,8 @@ func TestDeployment(t *testing.T) {
 	if l := a.ok(200, "GET", "~G/resources", ""); strings.Count(l.body, `"id"`) != 2 {
 		t.Error(l.body)
 	}
-	a.ok(200, "DELETE", deploy, "")
+	a.ok(204, "DELETE", deploy, "")
+	a.ok(204, "DELETE", deploy, "")
 	a.ok(404, "GET", deploy, "")
 }
 

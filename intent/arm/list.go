@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -45,9 +46,13 @@ func (q *request) collection(t *resource.Type, id resource.ID) error {
 // list answers GET of all documents of a type below a scope.
 func (q *request) list(t *resource.Type, scope string) error {
 	s := q.h.Snapshot()
+	keep, err := q.filter()
+	if err != nil {
+		return err
+	}
 	var all []entry
 	s.Each(t.Name, func(d *resource.Doc) {
-		if strings.HasPrefix(d.Key(), strings.ToLower(scope)+"/") {
+		if strings.HasPrefix(d.Key(), strings.ToLower(scope)+"/") && keep(d) {
 			all = append(all, entry{d.Key(), func() ([]byte, error) { return resource.Render(d, s, d.ID, q.shown(d)) }})
 		}
 	})
@@ -112,25 +117,66 @@ func (q *request) next(key string) string {
 	return q.base() + q.URL.EscapedPath() + "?" + v.Encode()
 }
 
-var filterRule = regexp.MustCompile(`(?i)^\s*resourceType\s+eq\s+'([^']*)'\s*$`)
-
 // resources answers GET of everything below a scope, whatever its type.
 func (q *request) resources(scope string) error {
 	s := q.h.Snapshot()
-	want := ""
-	if f := q.param("$filter"); f != "" {
-		m := filterRule.FindStringSubmatch(f)
-		if m == nil {
-			return fault(400, "InvalidFilterInQueryString", "Invalid $filter '%s' specified in the query string. Expect resourceType eq 'NAMESPACE/TYPE'.", f)
-		}
-		want = m[1]
+	keep, err := q.filter()
+	if err != nil {
+		return err
 	}
 	var all []entry
 	for d := range s.Inside(strings.ToLower(scope)) {
-		if d.ID.Type == resource.GroupType || d.ID.Type == deploymentType || want != "" && !is(want, d.ID.Type) {
-			continue
+		if d.ID.Type != resource.GroupType && d.ID.Type != deploymentType && keep(d) {
+			all = append(all, entry{d.Key(), func() ([]byte, error) { return resource.RenderGeneric(d, q.shown(d)), nil }})
 		}
-		all = append(all, entry{d.Key(), func() ([]byte, error) { return resource.RenderGeneric(d, q.shown(d)), nil }})
 	}
 	return q.page(all)
+}
+
+var filterRule = regexp.MustCompile(`(?i)^\s*(resourceType|tagName|tagValue|name|resourceGroup|location)\s+eq\s+'([^']*)'\s*$`)
+var andRule = regexp.MustCompile(`(?i)\s+and\s+`)
+
+// filter reads $filter: comparisons joined by "and". What it cannot judge it refuses.
+func (q *request) filter() (keep func(*resource.Doc) bool, err error) {
+	var tests []func(*resource.Doc) bool
+	tag := ""
+	text := q.param("$filter")
+	if text == "" {
+		return func(*resource.Doc) bool { return true }, nil
+	}
+	for _, part := range andRule.Split(text, -1) {
+		m := filterRule.FindStringSubmatch(part)
+		if m == nil {
+			return nil, fault(400, "InvalidFilterInQueryString", "Invalid $filter '%s' specified in the query string. Expect comparisons like resourceType eq 'NAMESPACE/TYPE' or tagName eq 'NAME', joined by and.", text)
+		}
+		value := m[2]
+		switch strings.ToLower(m[1]) {
+		case "resourcetype":
+			tests = append(tests, func(d *resource.Doc) bool { return is(d.ID.Type, value) })
+		case "name":
+			tests = append(tests, func(d *resource.Doc) bool { return is(d.ID.Name(), value) })
+		case "resourcegroup":
+			tests = append(tests, func(d *resource.Doc) bool { return is(d.ID.Group, value) })
+		case "location":
+			tests = append(tests, func(d *resource.Doc) bool { return d.Location() == resource.ShortLocation(value) })
+		case "tagname":
+			tag = value
+			tests = append(tests, func(d *resource.Doc) bool { _, ok := tagOf(d, value); return ok })
+		case "tagvalue":
+			tests = append(tests, func(d *resource.Doc) bool { v, _ := tagOf(d, tag); return v == value })
+		}
+	}
+	return func(d *resource.Doc) bool {
+		return !slices.ContainsFunc(tests, func(t func(*resource.Doc) bool) bool { return !t(d) })
+	}, nil
+}
+
+// tagOf finds a tag; names of tags are compared without regard to case.
+func tagOf(d *resource.Doc, name string) (string, bool) {
+	for k, v := range d.Tags() {
+		if is(k, name) {
+			return v, true
+		}
+	}
+	return "", false
 }

@@ -170,7 +170,7 @@ var refusals = []refusal{
 	{"group of another network", "PUT", nNew, nicBody("s", `,"applicationSecurityGroups":[{"id":"~N/applicationSecurityGroups/asg1"}]`), 400, "ApplicationSecurityGroupMembersMustBeFromSameVnet", "v2", ""},
 
 	// machines
-	{"missing interface", "PUT", "~C/virtualMachines/x", `{"location":"westus2","properties":{"networkProfile":{"networkInterfaces":[{"id":"~N/networkInterfaces/none"}]}}}`, 400, "InvalidResourceReference", "networkInterfaces/none", ""},
+	{"missing interface", "PUT", "~C/virtualMachines/x", `{"location":"westus2","properties":{"networkProfile":{"networkInterfaces":[{"id":"~N/networkInterfaces/none"}]}}}`, 404, "NotFound", "Resource ~N/networkInterfaces/none not found.", "properties.networkProfile.networkInterfaces[0].id"},
 	{"interface taken", "PUT", "~C/virtualMachines/x", `{"location":"westus2","properties":{"networkProfile":{"networkInterfaces":[{"id":"~N/networkInterfaces/n"}]}}}`, 400, "NicInUse", "is used by existing resource ~C/virtualMachines/m.", ""},
 	{"no interface", "PUT", "~C/virtualMachines/x", `{"location":"westus2","properties":{"networkProfile":{}}}`, 400, "InvalidParameter", "networkProfile", ""},
 	{"no primary", "PUT", "~C/virtualMachines/m", `{"location":"westus2","properties":{"networkProfile":{"networkInterfaces":[{"id":"~N/networkInterfaces/n"},{"id":"~N/networkInterfaces/n2"}]}}}`, 400, "VirtualMachineMustHaveOneNetworkInterfaceAsPrimary", "one network interface set as the primary", ""},

@@ -132,6 +132,10 @@ func (c *check) reference(r Ref) {
 	if found {
 		return
 	}
+	if c.doc.Type == virtualMachine { // the compute provider passes on what the network provider says
+		c.faults = append(c.faults, Fault{Status: 404, Code: "NotFound", Message: fmt.Sprintf("Resource %s not found.", id), Target: r.Field})
+		return
+	}
 	f := bad(r.Field, "InvalidResourceReference", fmt.Sprintf(
 		"Resource %s referenced by resource %s was not found. Please make sure that the referenced resource exists, and that both resources are in the same region.", id, c.doc.ID))
 	if len(id.Names) == 1 {
