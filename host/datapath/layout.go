@@ -10,7 +10,7 @@ import (
 )
 
 // layout is the number of what bpf/state.h lays out. Pins of different layouts never meet: it is part of the pin directory.
-const layout = "1"
+const layout = "2"
 
 // Go's view of bpf/state.h: the same fields in the same order, padding written out.
 
@@ -161,6 +161,9 @@ type gcContext struct {
 	Now                   uint64
 	Todo, N, Done, Unused uint32
 }
+
+// devices is how many ifindexes are looked up in an array, larger ones in a hash.
+const devices = 16384
 
 // Counters of a slot: direction × 64 + reason, and the outcomes behind the reasons.
 const (

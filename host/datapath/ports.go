@@ -250,7 +250,7 @@ func (u *update) flushed(p *goal.Port) bool {
 func (u *update) bindDevice(slot, ifindex uint32) error {
 	for dev, s := range u.k.devices {
 		if s == slot && dev != ifindex {
-			if err := u.maps("device_ports").Delete(dev); err != nil {
+			if err := u.unbind(dev); err != nil {
 				return err
 			}
 			delete(u.k.devices, dev)
@@ -259,11 +259,22 @@ func (u *update) bindDevice(slot, ifindex uint32) error {
 	if ifindex == 0 || u.k.devices[ifindex] == slot {
 		return nil
 	}
-	if err := u.maps("device_ports").Put(ifindex, slot); err != nil {
+	name := "device_slots"
+	if ifindex >= devices {
+		name = "device_ports"
+	}
+	if err := u.maps(name).Put(ifindex, slot); err != nil {
 		return err
 	}
 	u.k.devices[ifindex] = slot
 	return nil
+}
+
+func (u *update) unbind(ifindex uint32) error {
+	if ifindex >= devices {
+		return u.maps("device_ports").Delete(ifindex)
+	}
+	return u.maps("device_slots").Put(ifindex, uint32(0))
 }
 
 // own keeps the addresses of a port that has more than its record holds.

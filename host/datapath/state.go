@@ -1,6 +1,7 @@
 package datapath
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -78,7 +79,21 @@ func (s *state) readPorts(c *ebpf.Collection) error {
 	for it.Next(&ifindex, &slot) {
 		s.devices[ifindex] = slot
 	}
-	return it.Err()
+	if err := it.Err(); err != nil {
+		return err
+	}
+	keys, slots := make([]uint32, devices), make([]uint32, devices)
+	var cursor ebpf.MapBatchCursor
+	n, err := c.Maps["device_slots"].BatchLookup(&cursor, keys, slots, nil)
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return err
+	}
+	for i := range n {
+		if slots[i] != 0 {
+			s.devices[keys[i]] = slots[i]
+		}
+	}
+	return nil
 }
 
 func (s *state) readVNets(c *ebpf.Collection) error {

@@ -5,6 +5,13 @@
 
 enum outcome { SENT = 48, DELIVERED, LOCAL, ENCAP, SERVICE, ANSWERED, SERVED };
 
+// The slot of the port that a device belongs to, 0 when it is none.
+INLINE u32 port_of(u32 ifindex)
+{
+	u32 *slot = ifindex < DEVICES ? bpf_map_lookup_elem(&device_slots, &ifindex) : bpf_map_lookup_elem(&device_ports, &ifindex);
+	return slot ? *slot : 0;
+}
+
 INLINE u32 packets(struct __sk_buff *skb)
 {
 	u32 n = skb->gso_segs;

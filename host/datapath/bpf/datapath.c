@@ -37,7 +37,7 @@ INLINE struct pkt *fresh_packet(u32 dir)
 	u32 none = 0;
 	struct pkt *p = bpf_map_lookup_elem(&scratch, &none);
 	if (p) {
-		zero(p, sizeof(*p));
+		zero(p, FRESH);
 		p->dir = dir;
 	}
 	return p;
@@ -126,12 +126,11 @@ int port_out(struct __sk_buff *skb)
 
 	if (!p)
 		return TC_DROP;
-	u32 *slot = bpf_map_lookup_elem(&device_ports, &ifindex);
-	if (!slot)
+	p->slot = port_of(ifindex);
+	if (!p->slot)
 		return drop(skb, p, PORT_UNKNOWN);
-	p->slot = *slot;
 	count(skb, p->slot, OUT, SENT);
-	u64 *at = bpf_map_lookup_elem(&port_words, slot);
+	u64 *at = bpf_map_lookup_elem(&port_words, &p->slot);
 	if (!at)
 		return drop(skb, p, PORT_UNKNOWN);
 	u64 word = *(volatile u64 *)at;
@@ -283,12 +282,10 @@ int closed(struct __sk_buff *skb)
 {
 	struct pkt *p = fresh_packet(OUT);
 	u32 ifindex = skb->ifindex;
-	u32 *slot = bpf_map_lookup_elem(&device_ports, &ifindex);
 
 	if (!p)
 		return TC_DROP;
-	if (slot)
-		p->slot = *slot;
+	p->slot = port_of(ifindex);
 	read_packet(skb, p);
 	return drop(skb, p, PORT_DOWN);
 }

@@ -24,7 +24,7 @@ INLINE struct pkt *opener(struct flow *f, u32 family, u32 proto, const union add
 	struct pkt *p = bpf_map_lookup_elem(&gc_packet, &none);
 	if (!p)
 		return 0;
-	zero(p, sizeof(*p));
+	zero(p, FRESH);
 	p->family = family;
 	p->proto = proto;
 	p->src = *local;

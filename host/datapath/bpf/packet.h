@@ -15,26 +15,31 @@ struct where { // where an address is
 
 struct pkt {
 	union addr src, dst;
-	union addr target; // of a neighbour solicitation
-	u64 rule;          // that decided
+	u64 rule; // that decided
 	u32 vni, vnet;
-	u32 slot, index; // the port at which the packet is
-	u16 ether;
+	u32 slot, index;  // the port at which the packet is
 	u16 sport, dport; // as rules see them: of ICMP both are the type
 	u16 ksrc, kdst;   // as the flow table sees them: of an echo request the identifier and 0, of a reply 0 and the identifier
+	u16 ether;
 	u8 family, proto, tcp_flags, icmp_type, hop, dir;
-	u8 fault;      // reason for which it cannot be judged
+	u8 fault;       // reason for which it cannot be judged
 	u8 cannot_open; // reason for which it cannot open a flow
 	u8 has_target;
 	u8 located; // from and to are filled
 	u8 head;    // bytes of the IP and transport headers
 	u8 made;    // the receiver's flow was made by this packet
-	u8 mac[6];  // of the receiving port, with its word and device
+	u16 unused;
+
+	// Behind this nothing is read before it is written.
+	union addr target; // of a neighbour solicitation
+	u64 peer_word;     // of the receiving port, with its device and MAC
 	u32 ifindex;
-	u64 peer_word;
+	u8 mac[6];
 	u32 fwd_epoch;
 	struct where from, to;
 };
+
+#define FRESH __builtin_offsetof(struct pkt, target)
 
 INLINE int same_addr(const union addr *a, const union addr *b) { return a->d[0] == b->d[0] && a->d[1] == b->d[1]; }
 

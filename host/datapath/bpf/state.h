@@ -147,7 +147,9 @@ struct class_key {
 // Numbers of entries that Options sets are replaced when the objects are loaded.
 MAP(host_config, MAP_ARRAY, u32, struct config, 1);
 MAP(host_meta, MAP_ARRAY, u32, u64[8], 1); // the agent's own: generation and layout
-MAP(device_ports, MAP_HASH, u32, u32, 1024); // ifindex → slot
+#define DEVICES 16384 // ifindexes below it are looked up in an array
+MAP(device_slots, MAP_ARRAY, u32, u32, DEVICES); // ifindex → slot
+MAP(device_ports, MAP_HASH, u32, u32, 1024);     // the same for larger ones
 MAP(index_ports, MAP_HASH, u32, u32, 1024);  // port index → slot
 MAP(port_words, MAP_ARRAY, u32, u64, 1024);
 MAP(port_records, MAP_ARRAY, u32, struct port, 2048); // slot × 2 + half
