@@ -147,8 +147,16 @@ func (r *ruleCheck) address(text, path string) {
 		return
 	}
 	if _, ok := ParsePrefix(text); !ok && !r.tag(text) {
-		r.bad(path, "SecurityRuleInvalidAddressPrefix", "Security rule %s has invalid Address prefix. Value provided: %s", r.id, text)
+		r.badPrefix(text, path)
 	}
+}
+
+// badPrefix says what was expected, beside Azure's own sentence.
+func (r *ruleCheck) badPrefix(text, path string) {
+	r.bad(path, "SecurityRuleInvalidAddressPrefix", "Security rule %s has invalid Address prefix. Value provided: %s", r.id, text)
+	known := slices.Concat(Tags, slices.Sorted(mapKeys(r.lk.PrefixLists())))
+	r.faults[len(r.faults)-1].Details = []Fault{{Code: "ExpectedAddressPrefix", Target: path, Message: fmt.Sprintf(
+		"Expected '*', an address, a prefix in CIDR notation without host bits and (IPv6) in canonical text, or in the singular field one of the service tags known here: %s.", strings.Join(known, ", "))}}
 }
 
 // prefixes checks a plural list: no tags, one family.
@@ -167,7 +175,7 @@ func (r *ruleCheck) prefixes(side string, texts []string) {
 			continue
 		}
 		if !ok {
-			r.bad(path, "SecurityRuleInvalidAddressPrefix", "Security rule %s has invalid Address prefix. Value provided: %s", r.id, text)
+			r.badPrefix(text, path)
 			continue
 		}
 		v4, v6 = v4 || p.Addr().Is4(), v6 || p.Addr().Is6()
