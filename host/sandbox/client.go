@@ -192,21 +192,17 @@ func linkLocal(ctx context.Context, ns, device string) (netip.Addr, error) {
 		return netip.Addr{}, err
 	}
 	defer c.Close()
-	for turn := 1; ; turn++ {
-		addr, ok, err := c.LinkLocal(device)
-		if err != nil || ok {
-			return addr, err
-		}
-		if turn == 40 {
+	var local netip.Addr
+	turn := 0
+	err = until(ctx, "no link-local address on "+device, func() (ok bool, err error) {
+		if turn++; turn == 200 {
 			key := "net/ipv6/conf/" + device + "/disable_ipv6"
 			if err := netdev.SetSysctls(ns, netdev.Sysctl{Key: key, Value: "1"}, netdev.Sysctl{Key: key, Value: "0"}); err != nil {
-				return netip.Addr{}, err
+				return false, err
 			}
 		}
-		select {
-		case <-ctx.Done():
-			return netip.Addr{}, fmt.Errorf("no link-local address on %s: %w", device, ctx.Err())
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
+		local, ok, err = c.LinkLocal(device)
+		return ok, err
+	})
+	return local, err
 }

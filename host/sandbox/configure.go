@@ -43,15 +43,15 @@ func (m *Manager) Configure(ctx context.Context, p goal.Port) error {
 		return err
 	}
 	ns := m.Spec(p).Namespace
-	if err := netdev.With(ns, func(c *netdev.Conn) error { return c.Up(p.Sandbox.Device) }); err != nil {
+	ctx, cancel := context.WithTimeout(ctx, longest)
+	defer cancel()
+	if err := plug(ctx, ns, p.Sandbox.Device); err != nil {
 		return fmt.Errorf("configure %s/%s: %w", p.Sandbox.Name, p.Sandbox.Device, err)
 	}
 	of := fingerprint(p)
 	if old, err := m.readLease(p.Sandbox.Name, p.Sandbox.Device); err == nil && old.Of == of && m.applied(ns, old) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, longest)
-	defer cancel()
 	l, err := acquire(ctx, ns, p)
 	if err != nil {
 		return fmt.Errorf("configure %s/%s: %w", p.Sandbox.Name, p.Sandbox.Device, err)
@@ -65,6 +65,34 @@ func (m *Manager) Configure(ctx context.Context, p goal.Port) error {
 		return fmt.Errorf("configure %s: files: %w", p.Sandbox.Name, err)
 	}
 	return nil
+}
+
+// plug brings the guest's end of the link up and waits until it carries: a request sent earlier would be lost, and its repetition late.
+func plug(ctx context.Context, ns, device string) error {
+	return netdev.With(ns, func(c *netdev.Conn) error {
+		if err := c.Up(device); err != nil {
+			return err
+		}
+		return until(ctx, "the link does not come up", func() (bool, error) {
+			l, ok, err := c.Link(device)
+			return ok && l.Ready, err
+		})
+	})
+}
+
+// until asks every millisecond or two; what names the failure when ctx ends first.
+func until(ctx context.Context, what string, ready func() (bool, error)) error {
+	for {
+		ok, err := ready()
+		if err != nil || ok {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", what, ctx.Err())
+		case <-time.After(time.Millisecond):
+		}
+	}
 }
 
 // fingerprint covers whatever DHCP answers depend on.
@@ -139,23 +167,8 @@ func apply(ctx context.Context, ns string, l *lease) error {
 		if err := applyRoutes(c, l); err != nil {
 			return err
 		}
-		return awaitUsable(ctx, c, l.Device)
+		return until(ctx, "addresses stay tentative", func() (bool, error) { return c.Usable(l.Device) })
 	})
-}
-
-// awaitUsable waits until the guest can be reached: "configured" means that.
-func awaitUsable(ctx context.Context, c *netdev.Conn, device string) error {
-	for {
-		ok, err := c.Usable(device)
-		if err != nil || ok {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("addresses stay tentative: %w", ctx.Err())
-		case <-time.After(2 * time.Millisecond):
-		}
-	}
 }
 
 // applyRoutes sets the lease's routes and removes what an older lease left: every route with a gateway that is not wanted.

@@ -74,6 +74,7 @@ type Link struct {
 	MAC   net.HardwareAddr
 	MTU   int
 	Up    bool
+	Ready bool   // up, and the kernel has noticed the carrier: what is sent before is lost
 	Peer  int    // the index of a veth's other end, in its namespace
 	Alias string // text that a fresh process recognises its own by
 }
@@ -81,7 +82,7 @@ type Link struct {
 func linkOf(l netlink.Link) Link {
 	a := l.Attrs()
 	return Link{Name: a.Name, Index: a.Index, Kind: l.Type(), MAC: a.HardwareAddr, MTU: a.MTU,
-		Up: a.Flags&net.FlagUp != 0, Peer: a.ParentIndex, Alias: a.Alias}
+		Up: a.Flags&net.FlagUp != 0, Ready: a.OperState == netlink.OperUp, Peer: a.ParentIndex, Alias: a.Alias}
 }
 
 // Link returns the device name; ok is false when there is none.
