@@ -209,7 +209,11 @@ func (d *demo) deploy(context.Context) error {
 		if _, err := s.put(s.groupPath(demoGroup), map[string]any{"location": defaultLocation}, true); err != nil {
 			return err
 		}
-		_, err := s.deploy(demoGroup, "demo", d.template, d.values, true)
+		body, err := deploymentBody(d.template, d.values)
+		if err != nil {
+			return err
+		}
+		_, err = s.putRaw(s.path(demoGroup, deploymentType, "demo"), body, true)
 		return err
 	})
 }

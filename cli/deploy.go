@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -37,44 +38,79 @@ Examples:
 // deploymentCommands are the words of az; `ringfence deploy` is the short one.
 type deploymentCommands struct {
 	Group struct {
-		Create deployCommand                       `cmd:"" help:"Deploy an ARM template to a resource group."`
-		List   listChildren[deploymentKind, alone] `cmd:"" help:"List the deployments of a resource group."`
-		Show   showOne[deploymentKind, alone]      `cmd:"" help:"Show a deployment with its outputs."`
-		Delete deleteOne[deploymentKind, alone]    `cmd:"" help:"Forget a deployment; what it made stays."`
+		Create   deployCommand                       `cmd:"" help:"Deploy an ARM template to a resource group."`
+		Validate validateCommand                     `cmd:"" help:"Check a template as deploying it would, and write nothing."`
+		List     listChildren[deploymentKind, alone] `cmd:"" help:"List the deployments of a resource group."`
+		Show     showOne[deploymentKind, alone]      `cmd:"" help:"Show a deployment with its outputs."`
+		Delete   deleteOne[deploymentKind, alone]    `cmd:"" help:"Forget a deployment; what it made stays."`
 	} `cmd:"" help:"Deployments to a resource group."`
 }
 
 func (c *deployCommand) Run(a *app) error {
-	text, err := a.readFile(c.File)
+	s, body, err := c.prepare(a)
 	if err != nil {
 		return err
-	}
-	t, err := template.Parse(text)
-	if err != nil {
-		return templateError(c.File, err)
-	}
-	values, err := c.values(a, t)
-	if err != nil {
-		return err
-	}
-	s, err := a.connect()
-	if err != nil {
-		return err
-	}
-	name := c.Name
-	if name == "" {
-		name = deploymentName(c.File)
 	}
 	a.progress.begin("deploying %s to %s", c.File, c.Group)
-	v, err := s.deploy(c.Group, name, t.Strict(), values, !c.NoWait)
+	v, err := s.putRaw(s.path(c.Group, deploymentType, c.Name), body, !c.NoWait)
 	if err != nil {
 		return err
 	}
 	return printDeployment(a, v)
 }
 
-// deploy PUTs a deployment. The template goes as it was written, so that positions in refusals are those of the file.
-func (s *session) deploy(group, name string, text []byte, values map[string]json.RawMessage, wait bool) (any, error) {
+// prepare reads the template and its parameters, connects and writes the request's body.
+func (c *deployCommand) prepare(a *app) (*session, []byte, error) {
+	text, err := a.readFile(c.File)
+	if err != nil {
+		return nil, nil, err
+	}
+	t, err := template.Parse(text)
+	if err != nil {
+		return nil, nil, templateError(c.File, err)
+	}
+	values, err := c.values(a, t)
+	if err != nil {
+		return nil, nil, err
+	}
+	if c.Name == "" {
+		c.Name = deploymentName(c.File)
+	}
+	body, err := deploymentBody(t.Strict(), values)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := a.connect()
+	return s, body, err
+}
+
+type validateCommand struct{ deployCommand }
+
+func (validateCommand) Help() string {
+	return "Examples:\n  ringfence deployment group validate -g shop -f azuredeploy.json -p @azuredeploy.parameters.json"
+}
+
+func (c *validateCommand) Run(a *app) error {
+	s, body, err := c.prepare(a)
+	if err != nil {
+		return err
+	}
+	ans, err := s.send(a.ctx, http.MethodPost, versioned(s.path(c.Group, deploymentType, c.Name)+"/validate"), body)
+	if err != nil {
+		return err
+	}
+	v, err := decode(ans.body)
+	if err != nil {
+		return err
+	}
+	if list, ok := at(v, "properties", "validatedResources").([]any); ok && (a.flags.Output == "" || a.flags.Output == "table") && a.flags.Query == "" {
+		return a.print(list, column{"Resource", "id"})
+	}
+	return a.print(v)
+}
+
+// deploymentBody is the body of a deployment. The template goes as it was written, so that positions in refusals are those of the file.
+func deploymentBody(text []byte, values map[string]json.RawMessage) ([]byte, error) {
 	wrapped := map[string]map[string]json.RawMessage{}
 	for n, v := range values {
 		wrapped[n] = map[string]json.RawMessage{"value": v}
@@ -87,7 +123,7 @@ func (s *session) deploy(group, name string, text []byte, values map[string]json
 	fmt.Fprintf(&body, `{"properties":{"mode":"Incremental","parameters":%s,"template":`, params)
 	body.Write(text)
 	body.WriteString("}}")
-	return s.putRaw(s.path(group, deploymentType, name), body.Bytes(), wait)
+	return body.Bytes(), nil
 }
 
 func printDeployment(a *app, v any) error {

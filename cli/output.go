@@ -110,12 +110,12 @@ func printRows(w io.Writer, rows []any, columns []column) error {
 	return t.Flush()
 }
 
-// short is a cell's text; of ids only the name is shown, and of those in a column of resources the type too.
+// short is a cell's text; of ids only the name is shown, and of those in a column of resources the type too. Values stay whole.
 func short(c column, v any) string {
 	text := cell(v)
 	ids := strings.Split(text, ", ")
 	for i, id := range ids {
-		if !strings.HasPrefix(id, "/subscriptions/") {
+		if !strings.HasPrefix(id, "/subscriptions/") || c.title == "Value" {
 			return text
 		}
 		if _, tail, ok := strings.Cut(id, "/providers/"); ok && c.title == "Resource" {

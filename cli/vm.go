@@ -1,18 +1,11 @@
 package cli
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
-	"net/url"
-	"os/exec"
 	"strings"
 	"time"
-
-	"ringfence/host/sandbox"
 )
 
 const (
@@ -36,16 +29,6 @@ type vmCommands struct {
 	Show   vmShow   `cmd:"" help:"Show a virtual machine."`
 	Delete vmDelete `cmd:"" help:"Delete a virtual machine and the interface that was created with it."`
 	Exec   vmExec   `cmd:"" help:"Run a command inside a virtual machine."`
-}
-
-// nicFlags describe one network interface.
-type nicFlags struct {
-	VNet    string   `name:"vnet-name" help:"Virtual network."`
-	Subnet  string   `required:"" help:"Subnet: its name, or its id without --vnet-name."`
-	NSG     string   `name:"nsg" help:"Network security group of the interface: name or id."`
-	ASGs    []string `name:"asgs" help:"Application security groups: names or ids; several may follow."`
-	Address []string `name:"private-ip-address" placeholder:"IP" help:"Static addresses, at most one of each family; else they are allocated."`
-	IPv6    bool     `name:"ipv6" help:"An IPv6 address beside the IPv4 one."`
 }
 
 type vmCreate struct {
@@ -127,68 +110,6 @@ func (c *vmCreate) body(s *session, location string) map[string]any {
 		body["tags"] = map[string]any{"ringfence-host": c.Host}
 	}
 	return body
-}
-
-// body writes the interface: one IP configuration per family.
-func (f *nicFlags) body(s *session, group, location string) (map[string]any, error) {
-	subnet := f.Subnet
-	if !strings.HasPrefix(subnet, "/") {
-		if f.VNet == "" {
-			return nil, usagef("--subnet %s: name its virtual network with --vnet-name", f.Subnet)
-		}
-		subnet = s.id(group, vnetType, f.VNet) + "/subnets/" + f.Subnet
-	}
-	four, six, err := f.addresses()
-	if err != nil {
-		return nil, err
-	}
-	configs := []any{f.ipConfig(s, group, subnet, "ipconfig1", "IPv4", four)}
-	if f.IPv6 || six != "" {
-		configs = append(configs, f.ipConfig(s, group, subnet, "ipconfig2", "IPv6", six))
-	}
-	props := map[string]any{"ipConfigurations": configs}
-	if f.NSG != "" {
-		props["networkSecurityGroup"] = map[string]any{"id": s.id(group, nsgType, f.NSG)}
-	}
-	return map[string]any{"location": location, "properties": props}, nil
-}
-
-func (f *nicFlags) addresses() (four, six string, err error) {
-	for _, text := range f.Address {
-		ip, err := netip.ParseAddr(text)
-		if err != nil {
-			return "", "", usagef("--private-ip-address %s: no IP address", text)
-		}
-		into := &four
-		if ip.Is6() {
-			into = &six
-		}
-		if *into != "" {
-			return "", "", usagef("--private-ip-address %s: one address of each family", text)
-		}
-		*into = text
-	}
-	return four, six, nil
-}
-
-func (f *nicFlags) ipConfig(s *session, group, subnet, name, version, address string) map[string]any {
-	props := map[string]any{
-		"subnet":                    map[string]any{"id": subnet},
-		"privateIPAllocationMethod": "Dynamic",
-		"privateIPAddressVersion":   version,
-		"primary":                   version == "IPv4",
-	}
-	if address != "" {
-		props["privateIPAllocationMethod"], props["privateIPAddress"] = "Static", address
-	}
-	if len(f.ASGs) > 0 {
-		var refs []any
-		for _, n := range f.ASGs {
-			refs = append(refs, map[string]any{"id": s.id(group, asgType, n)})
-		}
-		props["applicationSecurityGroups"] = refs
-	}
-	return map[string]any{"name": name, "properties": props}
 }
 
 type vmList struct {
@@ -350,88 +271,4 @@ func (c *vmDelete) Run(a *app) error {
 		}
 	}
 	return nil
-}
-
-type vmExec struct {
-	Group   string   `short:"g" aliases:"resource-group" help:"Resource group, where the name alone is not unique."`
-	Name    string   `arg:"" name:"machine" help:"Name of the virtual machine."`
-	Command []string `arg:"" passthrough:"" help:"Command and its arguments."`
-}
-
-func (vmExec) Help() string {
-	return "Where a name is not unique, -g and --subscription (or --as) say which is meant.\n\nExamples:\n  ringfence vm exec --subscription contoso web1 -- ping -c 1 10.0.2.4\n  ringfence vm exec -g shop --as fabrikam db1 -- ip address"
-}
-
-func (c *vmExec) Run(a *app) error {
-	argv := command(c.Command)
-	if len(argv) == 0 {
-		return usagef("a command is missing: ringfence vm exec %s -- COMMAND", c.Name)
-	}
-	_, vm, err := a.anywhere(c.Group, c.Name)
-	if err != nil {
-		return err
-	}
-	boxes, err := a.boxes(a.ctx, text(vm, "id"), 0)
-	if err != nil {
-		return err
-	}
-	if len(boxes) == 0 {
-		return fmt.Errorf("virtual machine %s: its sandbox is on no connected host", c.Name)
-	}
-	err = sandbox.Exec(boxes[0].spec(), argv)
-	var missing *exec.Error
-	if asError(err, &missing) {
-		fmt.Fprintln(a.err, "ringfence:", err)
-		return exitCode(127)
-	}
-	return err
-}
-
-// box is where one interface of a machine is on this computer, as the operator's socket says.
-type box struct {
-	Host     string `json:"host"`
-	NIC      string `json:"nic"`
-	Netns    string `json:"netns"`
-	HostName string `json:"hostname"`
-	Dir      string `json:"dir"`
-	Ready    bool   `json:"ready"` // configured by DHCP
-	Problem  string `json:"problem"`
-}
-
-func (b box) spec() sandbox.Spec {
-	return sandbox.Spec{Namespace: b.Netns, Hostname: b.HostName, Dir: b.Dir}
-}
-
-// boxes asks the operator's socket of the lab where a machine's sandbox is: one box per interface. With patience it answers when all
-// are configured, or when that time has passed.
-func (a *app) boxes(ctx context.Context, id string, patience time.Duration) ([]box, error) {
-	c, err := a.operatorSocket()
-	if err != nil {
-		return nil, err
-	}
-	path := "/ringfence/v1/sandboxes?id=" + url.QueryEscape(id)
-	if patience > 0 {
-		path += "&wait=" + patience.String()
-	}
-	ans, err := c.send(ctx, http.MethodGet, path, nil)
-	if err != nil {
-		return nil, err
-	}
-	var list struct{ Value []box }
-	if err := json.Unmarshal(ans.body, &list); err != nil {
-		return nil, fmt.Errorf("read the sandboxes of %s: %w", id, err)
-	}
-	return list.Value, nil
-}
-
-// operatorSocket is the lab's own socket, whoever the commands speak as.
-func (a *app) operatorSocket() (*client, error) {
-	if path, ok := strings.CutPrefix(a.flags.Endpoint, "unix:"); ok {
-		return socketClient(strings.TrimPrefix(path, "//")), nil
-	}
-	st, err := a.state()
-	if err != nil {
-		return nil, err
-	}
-	return socketClient(st.Socket), nil
 }
