@@ -26,8 +26,12 @@ func (q *request) admit() error {
 	if q.path, err = segments(q.URL.EscapedPath()); err != nil {
 		return err
 	}
-	if len(q.path) >= 2 && is(q.path[0], "subscriptions") && !q.h.Identity.Allows(q.who, q.path[1]) {
-		return subscriptionNotFound(q.path[1])
+	if len(q.path) >= 2 && is(q.path[0], "subscriptions") {
+		s, ok := q.h.Identity.Subscription(q.who, q.path[1])
+		if !ok {
+			return subscriptionNotFound(q.path[1])
+		}
+		q.path[1] = s.ID // as it is configured: ids are written in one way
 	}
 	switch q.apiVersion = q.param("api-version"); {
 	case q.apiVersion == "":

@@ -363,6 +363,10 @@ func TestFirstSpellingStays(t *testing.T) {
 	if field(t, r.body, "id") != names("~N/virtualNetworks/v") {
 		t.Error(r.body)
 	}
+	r = a.ok(201, "PUT", "/subscriptions/"+strings.ToUpper(sub1)+"/resourceGroups/G/providers/Microsoft.Network/networkSecurityGroups/New", `{"location":"westus2"}`)
+	if field(t, r.body, "id") != names("~N/networkSecurityGroups/New") {
+		t.Error(r.body)
+	}
 }
 
 // A server that did not make a write itself asks the hosts' acknowledgements before it says Succeeded.

@@ -206,9 +206,11 @@ func (h *handler) record(ctx context.Context, who identity.Principal, id resourc
 		return written{}, fmt.Errorf("encode deployment: %w", err)
 	}
 	return h.apply(ctx, who, func(s Snapshot) (in Intent, w written, err error) {
-		if _, err := inGroup(s, id.Subscription, id.Group); err != nil {
+		g, err := inGroup(s, id.Subscription, id.Group)
+		if err != nil {
 			return in, w, err
 		}
+		id.Group = g.ID.Group
 		d := resource.NewDoc(id, body)
 		if old := s.Get(id.Key()); old != nil {
 			d.ID, d.System, d.Revision = old.ID, old.System, old.Revision

@@ -94,9 +94,11 @@ func (h *handler) putChange(id resource.ID, body []byte, apiVersion string, c co
 	t := resource.Find(id.Type)
 	return func(s Snapshot) (in Intent, w written, err error) {
 		if t.Name != resource.GroupType {
-			if _, err := inGroup(s, id.Subscription, id.Group); err != nil {
+			g, err := inGroup(s, id.Subscription, id.Group)
+			if err != nil {
 				return in, w, err
 			}
+			id.Group = g.ID.Group // as it was first written
 		}
 		old := s.Get(id.Top().Key())
 		if t.Parent != nil && old == nil {
