@@ -145,56 +145,55 @@ func takeAll[T any](e *encoder, m *manifest, values []T, kept bool) ([]Hash, err
 	return names, nil
 }
 
-// assembler puts goals together at the host. It holds the parts of the newest goal and nothing else.
+// assembler puts goals together at the host. It holds the parts of the newest goal and nothing else; goals share the memory of parts
+// that stay.
 type assembler struct {
-	parts map[Hash]json.RawMessage
+	parts map[Hash]any // *goal.Port, *goal.VNet, *goal.Group
 }
 
 // put returns the complete goal of a frame. A frame that names a part that is neither held nor sent is an error.
 func (a *assembler) put(f *goalFrame) (*goal.Host, error) {
-	sent := make(map[Hash]json.RawMessage, len(f.Parts))
+	b := builder{held: a.parts, sent: make(map[Hash]json.RawMessage, len(f.Parts)), keep: map[Hash]any{}}
 	for _, body := range f.Parts {
-		sent[hashOf(body)] = body
-	}
-	keep := map[Hash]json.RawMessage{}
-	find := func(h Hash) (json.RawMessage, error) {
-		body, ok := sent[h]
-		if !ok {
-			body, ok = a.parts[h]
-		}
-		if !ok {
-			return nil, fmt.Errorf("goal %d names part %q, which was never sent", f.Host.Generation, h)
-		}
-		keep[h] = body
-		return body, nil
+		b.sent[hashOf(body)] = body
 	}
 	out := f.Host
 	var err error
-	if out.Ports, err = gather[goal.Port](f.Ports, find); err != nil {
-		return nil, err
+	if out.Ports, err = gather[goal.Port](&b, f.Ports); err == nil {
+		if out.VNets, err = gather[goal.VNet](&b, f.VNets); err == nil {
+			out.Groups, err = gather[goal.Group](&b, f.Groups)
+		}
 	}
-	if out.VNets, err = gather[goal.VNet](f.VNets, find); err != nil {
-		return nil, err
+	if err != nil {
+		return nil, fmt.Errorf("goal %d: %w", f.Host.Generation, err)
 	}
-	if out.Groups, err = gather[goal.Group](f.Groups, find); err != nil {
-		return nil, err
-	}
-	a.parts = keep
+	a.parts = b.keep
 	return &out, nil
 }
 
-func gather[T any](names []Hash, find func(Hash) (json.RawMessage, error)) ([]T, error) {
+// builder is one goal being put together.
+type builder struct {
+	held map[Hash]any
+	sent map[Hash]json.RawMessage
+	keep map[Hash]any
+}
+
+func gather[T any](b *builder, names []Hash) ([]T, error) {
 	var out []T
 	for _, h := range names {
-		body, err := find(h)
-		if err != nil {
-			return nil, err
+		v, ok := b.held[h].(*T)
+		if !ok {
+			body, sent := b.sent[h]
+			if !sent {
+				return nil, fmt.Errorf("part %q was never sent", h)
+			}
+			v = new(T)
+			if err := json.Unmarshal(body, v); err != nil {
+				return nil, fmt.Errorf("part %q: %w", h, err)
+			}
 		}
-		var v T
-		if err := json.Unmarshal(body, &v); err != nil {
-			return nil, fmt.Errorf("part %q: %w", h, err)
-		}
-		out = append(out, v)
+		b.keep[h] = v
+		out = append(out, *v)
 	}
 	return out, nil
 }

@@ -457,11 +457,11 @@ func TestSecondAgentReplacesTheFirst(t *testing.T) {
 }
 
 func TestBeatsKeepAndSilenceEnds(t *testing.T) {
-	f := newFabric(t, Options{Beat: 20 * time.Millisecond})
-	_, stop := f.join(t, "host1", func(o *ClientOptions) { o.Beat = 20 * time.Millisecond })
+	f := newFabric(t, Options{Beat: 150 * time.Millisecond})
+	_, stop := f.join(t, "host1", func(o *ClientOptions) { o.Beat = 150 * time.Millisecond })
 	eventually(t, "connected", func() bool { h := f.Hosts(); return len(h) == 1 && h[0].Connected })
 	since := f.Hosts()[0].Since
-	time.Sleep(300 * time.Millisecond)
+	time.Sleep(1200 * time.Millisecond)
 	if h := f.Hosts()[0]; !h.Connected || h.Since != since {
 		t.Errorf("the stream did not live on beats: %+v", h)
 	}
