@@ -79,7 +79,8 @@ func (c *dropsCommand) Run(a *app) error {
 		}
 	}
 	return a.operatorList("/ringfence/v1/drops?"+q.Encode(), keep, column{"Host", "host"}, column{"VM", "vm"}, column{"Direction", "direction"},
-		column{"Reason", "reason"}, column{"Packets", "packets"}, column{"Rule", "rule"}, column{"Text", "text"})
+		column{"Packets", "packets"}, column{"Layer", "layer"}, column{"Reason", "reason"}, column{"SecurityGroup", "group"}, column{"Rule", "rule"},
+		column{"Text", "text"})
 }
 
 // operatorList prints one of the operator's lists.

@@ -77,7 +77,12 @@ func (c *vmCreate) Run(a *app) error {
 	vm, err := s.put(s.path(c.Group, vmType, c.Name), c.body(s, location), !c.NoWait)
 	var refused *apiError
 	if asError(err, &refused) && refused.Status >= 400 && !existed { // nothing of a refused machine stays
-		return errors.Join(err, s.remove(nicPath, true))
+		if gone := s.remove(nicPath, true); gone != nil {
+			return errors.Join(err, fmt.Errorf("its network interface %s-nic stays: %w", c.Name, gone))
+		}
+		a.progress.done()
+		fmt.Fprintf(a.err, "ringfence: the network interface %s-nic, made for it, is removed again\n", c.Name)
+		return err
 	}
 	if err != nil {
 		return err
