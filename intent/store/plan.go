@@ -72,6 +72,9 @@ func (p *plan) needs(d *resource.Doc) error {
 		if err := p.exists(to, key); err != nil {
 			return err
 		}
+		if p.binds(to) {
+			p.compares = append(p.compares, p.untouched(refsTo(to)))
+		}
 	}
 	if _, ok := p.base.docs.get(key); ok && d.ID.Type != resource.GroupType {
 		// A child may have got a referrer that the new version no longer contains.
@@ -96,6 +99,13 @@ func (p *plan) exists(to, by string) error {
 		p.compares = append(p.compares, clientv3.Compare(clientv3.CreateRevision(docPrefix+to), "=", e.created))
 	}
 	return nil
+}
+
+// binds tells whether what refers to a resource is bound to what else refers to it: all members of an application security
+// group, and all rules that name it, are in one VNet. Two servers must not add one each without seeing the other's.
+func (p *plan) binds(to string) bool {
+	e, ok := p.base.docs.get(to)
+	return ok && e.doc.ID.Type == "Microsoft.Network/applicationSecurityGroups"
 }
 
 // unchanged compares that a document is as in base, or as absent.
@@ -160,7 +170,7 @@ func (p *plan) inUse(key string, ranges []span) error {
 	return &InUse{key, slices.Compact(by)}
 }
 
-// references puts and deletes the reference keys that differ.
+// references puts and deletes the reference keys that differ, and those that others compare.
 func (p *plan) references() {
 	for key, e := range p.new {
 		var before []string
@@ -182,7 +192,7 @@ func (p *plan) moved(source string, before, after []string) {
 		}
 	}
 	for _, to := range after {
-		if _, already := slices.BinarySearch(before, to); !already {
+		if _, already := slices.BinarySearch(before, to); !already || p.binds(to) {
 			p.ops = append(p.ops, clientv3.OpPut(refKey(to, source), ""))
 		}
 	}

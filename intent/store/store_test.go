@@ -96,6 +96,17 @@ func nic(t testing.TB, name, in string) *resource.Doc {
 		`{"location":"westus","properties":{"ipConfigurations":[{"name":"c","properties":{"subnet":{"id":"%s/providers/Microsoft.Network/virtualNetworks/%s/subnets/%s"}}}]}}`, rg, v, s))
 }
 
+func asg(t testing.TB, name string) *resource.Doc {
+	return doc(t, rg+"/providers/Microsoft.Network/applicationSecurityGroups/"+name, `{"location":"westus"}`)
+}
+
+// member is an interface in a subnet and in ASG a.
+func member(t testing.TB, name, in string) *resource.Doc {
+	d := nic(t, name, in)
+	return resource.NewDoc(d.ID, bytes.Replace(d.Body, []byte(`"subnet"`),
+		[]byte(`"applicationSecurityGroups":[{"id":"`+asg(t, "a").ID.String()+`"}],"subnet"`), 1))
+}
+
 func put(docs ...*resource.Doc) *Write {
 	w := &Write{}
 	for _, d := range docs {
@@ -253,6 +264,8 @@ func TestStaleBase(t *testing.T) {
 		"one claim":                {put(nsg(t, "m1")).claiming("vni/1"), put(nsg(t, "m2")).claiming("vni/1"), new(*Conflict)},
 		"guarded":                  {put(nsg(t, "n")), &Write{Put: put(nsg(t, "m")).Put, Guard: []string{nsg(t, "n").Key()}}, new(*Conflict)},
 		"guarded absence":          {put(nsg(t, "m")), &Write{Put: put(nsg(t, "l")).Put, Guard: []string{nsg(t, "m").Key()}}, new(*Conflict)},
+		"two into one ASG":         {put(member(t, "x", "v/web")), put(member(t, "y", "v/app")), new(*Conflict)},
+		"a member moves meanwhile": {put(member(t, "m", "o/app")), put(member(t, "y", "v/app")), new(*Conflict)},
 		"nothing in common":        {put(nic(t, "x", "v/web")), put(nic(t, "y", "v/web")), nil},
 		"rule change while used":   {put(nsg(t, "n")), put(vnet(t, "v", "web=n", "app")), nil},
 	} {
@@ -293,7 +306,7 @@ func reset(t *testing.T, a, b *Store) *Snapshot {
 		all = append(all, d.Key())
 	}
 	must(t, a, &Write{Base: snap, Delete: all})
-	snap = must(t, a, put(group(t), nsg(t, "n"), vnet(t, "v", "web", "app")))
+	snap = must(t, a, put(group(t), nsg(t, "n"), vnet(t, "v", "web", "app"), vnet(t, "o", "web", "app"), asg(t, "a"), member(t, "m", "o/web")))
 	if _, err := b.Wait(ctx(t), snap.Revision()); err != nil {
 		t.Fatal(err)
 	}
