@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"ringfence/host/kernel/netdev"
 	"ringfence/host/kernel/netns"
@@ -154,7 +155,8 @@ func layInternet(fabric *netdev.Conn, name string, n int) error {
 	})
 }
 
-// openUplinks brings the hosts' uplinks up: only when the agents have their programs on them, so that no host's own stack is ever open.
+// openUplinks brings the hosts' uplinks up and waits until they carry: only when the agents have their programs on them, so that no
+// host's own stack is ever open.
 func openUplinks(name string, n int) error {
 	var errs []error
 	for i, host := range hostNames(n) {
@@ -165,7 +167,28 @@ func openUplinks(name string, n int) error {
 			return uplink.address(c, hostBase+i+1) // IPv6 addresses were lost with the link
 		}))
 	}
+	for i, host := range hostNames(n) {
+		errs = append(errs, carries(netnsName(name, host), uplinkDevice), carries(netnsName(name, "fabric"), uplink.bridgePort(hostBase+i+1)))
+	}
 	return errors.Join(errs...)
+}
+
+// carrierTime is how long the kernel may take to notice that both ends of a pair are up.
+const carrierTime = 3 * time.Second
+
+// carries waits until what is sent over the device is not lost any more.
+func carries(ns, device string) error {
+	return netdev.With(ns, func(c *netdev.Conn) error {
+		for end := time.Now().Add(carrierTime); ; time.Sleep(2 * time.Millisecond) {
+			l, ok, err := c.Link(device)
+			if err != nil || ok && l.Ready {
+				return err
+			}
+			if time.Now().After(end) {
+				return fmt.Errorf("%s in %s does not come up", device, ns)
+			}
+		}
+	})
 }
 
 // makeNode makes a namespace that forwards nothing and says nothing by itself.
@@ -192,9 +215,12 @@ func makeNode(ns string) error {
 	return netdev.With(ns, func(c *netdev.Conn) error { return c.Up("lo") })
 }
 
+// bridgePort names node n's end in the fabric.
+func (l link) bridgePort(n int) string { return fmt.Sprintf("%s%d", l.port, n) }
+
 // join connects the namespace ns as node n of the segment.
 func (l link) join(fabric *netdev.Conn, ns string, n int) error {
-	port := fmt.Sprintf("%s%d", l.port, n)
+	port := l.bridgePort(n)
 	_, _, err := fabric.EnsureVeth(netdev.Veth{
 		Name: port, MTU: l.mtu,
 		Peer: netdev.Peer{Namespace: ns, Name: l.device, MAC: l.mac(n), MTU: l.mtu},
