@@ -10,8 +10,9 @@ import (
 const baseline = "linux"
 
 // plain is what Ringfence is compared with: namespaces joined by ordinary Linux routing. One host is one router between two
-// ends; two hosts are two routers joined by VXLAN over the same kind of underlay as the lab's. Each exists twice: bare, and with
-// nftables holding the large NSG's rules as one interval set beside connection tracking.
+// ends; two hosts are two routers joined by VXLAN over the same kind of underlay as the lab's. Each exists bare, and with nftables
+// holding the large NSG's rules once: as one interval set beside connection tracking, which is how somebody who knows nftables
+// would write them, and (on one host) one after the other without it, which is how they are mostly found.
 type plain struct {
 	namespaces []string
 	list       []*contender
@@ -20,16 +21,15 @@ type plain struct {
 func newPlain(cfg config) (*plain, error) {
 	p := &plain{}
 	p.close() // what a run that was killed has left
-	for i, filtered := range []bool{false, true} {
-		name := baseline
-		if filtered {
-			name = "linux+nft-set-1000"
+	for i, c := range []struct {
+		name   string
+		filter ruleset
+	}{{baseline, nil}, {"linux+nft-set-1000", asSet}, {"linux+nft-list-1000", asList}} {
+		err := p.oneHost(fmt.Sprintf("rfb%d1", i), c.name, c.filter, cfg.rules)
+		if err == nil && i < 2 {
+			err = p.twoHosts(fmt.Sprintf("rfb%d2", i), c.name, c.filter, cfg.rules)
 		}
-		if err := p.oneHost(fmt.Sprintf("rfb%d1", i), name, filtered, cfg.rules); err != nil {
-			p.close()
-			return nil, err
-		}
-		if err := p.twoHosts(fmt.Sprintf("rfb%d2", i), name, filtered, cfg.rules); err != nil {
+		if err != nil {
 			p.close()
 			return nil, err
 		}
@@ -98,7 +98,7 @@ func (p *plain) add(path, name, client, server, addr string) {
 	p.list = append(p.list, &contender{name: name, path: path, client: enter(client), server: enter(server), addr: addr})
 }
 
-func (p *plain) oneHost(prefix, name string, filtered bool, rules int) error {
+func (p *plain) oneHost(prefix, name string, filter ruleset, rules int) error {
 	r, a, b := prefix+"r", prefix+"a", prefix+"b"
 	if err := p.router(r); err != nil {
 		return err
@@ -110,13 +110,10 @@ func (p *plain) oneHost(prefix, name string, filtered bool, rules int) error {
 		return err
 	}
 	p.add("one host", name, a, b, "10.60.1.4")
-	if !filtered {
-		return nil
-	}
-	return nftables(r, rules)
+	return nftables(r, filter, rules)
 }
 
-func (p *plain) twoHosts(prefix, name string, filtered bool, rules int) error {
+func (p *plain) twoHosts(prefix, name string, filter ruleset, rules int) error {
 	r, s, a, b := prefix+"r", prefix+"s", prefix+"a", prefix+"b"
 	for _, router := range []string{r, s} {
 		if err := p.router(router); err != nil {
@@ -148,29 +145,43 @@ func (p *plain) twoHosts(prefix, name string, filtered bool, rules int) error {
 		return err
 	}
 	p.add("two hosts", name, a, b, "10.61.1.4")
-	if !filtered {
-		return nil
+	if err := nftables(r, filter, rules); err != nil {
+		return err
 	}
-	for _, router := range []string{r, s} {
-		if err := nftables(router, rules); err != nil {
-			return err
-		}
-	}
-	return nil
+	return nftables(s, filter, rules)
 }
 
-// nftables loads the large NSG's rules once into a router: connection tracking first, then one look-up in a set of intervals.
-// The NSG is asked up to four times on the way of a first packet, this once: the comparison is kind to nftables.
-func nftables(router string, rules int) error {
-	var b strings.Builder
+// ruleset writes the large NSG's rules for nft(8).
+type ruleset func(b *strings.Builder, rules int)
+
+// asSet is connection tracking first, then one look-up in a set of intervals.
+func asSet(b *strings.Builder, rules int) {
 	b.WriteString("table ip bench {\n set denied {\n  type ipv4_addr . inet_service\n  flags interval\n  elements = {\n")
 	for i := range rules {
 		for _, p := range denyPrefixes(i) {
-			fmt.Fprintf(&b, "   %s . %d,\n", p, denyPort(i))
+			fmt.Fprintf(b, "   %s . %d,\n", p, denyPort(i))
 		}
 	}
 	b.WriteString("  }\n }\n chain forward {\n  type filter hook forward priority 0; policy drop;\n  ct state established,related accept\n" +
 		"  ct state invalid drop\n  ip saddr . tcp dport @denied drop\n  ip saddr . udp dport @denied drop\n  ct state new accept\n }\n}\n")
+}
+
+// asList is one rule per rule, in order.
+func asList(b *strings.Builder, rules int) {
+	b.WriteString("table ip bench {\n chain forward {\n  type filter hook forward priority 0; policy drop;\n")
+	for i := range rules {
+		fmt.Fprintf(b, "  ip saddr { %s } th dport %d drop\n", strings.Join(denyPrefixes(i), ", "), denyPort(i))
+	}
+	b.WriteString("  accept\n }\n}\n")
+}
+
+// nftables loads a rule set into a router, once. The NSG is asked up to four times on the way of a first packet: the comparison is kind to nftables.
+func nftables(router string, filter ruleset, rules int) error {
+	if filter == nil {
+		return nil
+	}
+	var b strings.Builder
+	filter(&b, rules)
 	cmd := exec.Command("ip", "netns", "exec", router, "nft", "-f", "-")
 	cmd.Stdin, cmd.Stderr = strings.NewReader(b.String()), os.Stderr
 	if err := cmd.Run(); err != nil {
