@@ -70,6 +70,8 @@ type commands struct {
 	Rest    restCommand        `cmd:"" help:"Send one request to the API."`
 	Dump    dumpCommands       `cmd:"" help:"Show what was computed for a host."`
 	Drops   dropsCommand       `cmd:"" help:"Show dropped packets by reason."`
+	Flows   flowsCommand       `cmd:"" help:"Show the flows that the hosts remember."`
+	Traffic trafficCommand     `cmd:"" help:"Show what each machine sent and received."`
 	Host    hostCommands       `cmd:"" help:"Hosts of the fabric."`
 	Demo    demoCommand        `cmd:"" help:"Deploy the three-tier example for two tenants and check it with real packets."`
 	Server  serverCommand      `cmd:"" help:"Run the control plane."`

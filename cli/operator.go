@@ -55,32 +55,64 @@ func (a *app) operator() (*client, error) {
 	return a.newClient()
 }
 
+// watchFlags narrow what the hosts are asked about.
+type watchFlags struct {
+	Host string `help:"Only on this host."`
+	VM   string `name:"vm" help:"Only of this virtual machine: its name or id."`
+}
+
+// show asks all hosts and prints what they say.
+func (w watchFlags) show(a *app, kind string, columns ...column) error {
+	q := url.Values{}
+	if w.Host != "" {
+		q.Set("host", w.Host)
+	}
+	keep := func(any) bool { return true }
+	if strings.HasPrefix(w.VM, "/") {
+		q.Set("vm", w.VM)
+	} else if w.VM != "" {
+		keep = func(v any) bool {
+			id := text(v, "vm")
+			return strings.EqualFold(id[strings.LastIndexByte(id, '/')+1:], w.VM)
+		}
+	}
+	return a.operatorList("/ringfence/v1/"+kind+"?"+q.Encode(), keep, append([]column{{"Host", "host"}, {"VM", "vm"}}, columns...)...)
+}
+
 type dropsCommand struct {
-	Host string `help:"Only those on this host."`
-	VM   string `name:"vm" help:"Only those of this virtual machine: its name or id."`
+	watchFlags
+	Events bool `help:"The newest dropped packets one by one, instead of counters."`
 }
 
 func (dropsCommand) Help() string {
-	return "Examples:\n  ringfence drops\n  ringfence drops --vm db1 -o json"
+	return "Every dropped packet has one named reason.\n\nExamples:\n  ringfence drops\n  ringfence drops --vm db1 --events\n  ringfence drops -o json --query '[?layer==`acl`]'"
 }
 
 func (c *dropsCommand) Run(a *app) error {
-	q := url.Values{}
-	if c.Host != "" {
-		q.Set("host", c.Host)
+	why := []column{{"Layer", "layer"}, {"Reason", "reason"}, {"SecurityGroup", "group"}, {"Rule", "rule"}, {"Text", "text"}}
+	if c.Events {
+		return c.show(a, "events", append([]column{{"Direction", "direction"}, {"Protocol", "protocol"}, {"Source", "source"}, {"Port", "sourcePort"},
+			{"Destination", "destination"}, {"Port", "destinationPort"}}, why...)...)
 	}
-	keep := func(any) bool { return true }
-	if strings.HasPrefix(c.VM, "/") {
-		q.Set("vm", c.VM)
-	} else if c.VM != "" {
-		keep = func(v any) bool {
-			id := text(v, "vm")
-			return strings.EqualFold(id[strings.LastIndexByte(id, '/')+1:], c.VM)
-		}
-	}
-	return a.operatorList("/ringfence/v1/drops?"+q.Encode(), keep, column{"Host", "host"}, column{"VM", "vm"}, column{"Direction", "direction"},
-		column{"Packets", "packets"}, column{"Layer", "layer"}, column{"Reason", "reason"}, column{"SecurityGroup", "group"}, column{"Rule", "rule"},
-		column{"Text", "text"})
+	return c.show(a, "drops", append([]column{{"Direction", "direction"}, {"Packets", "packets"}}, why...)...)
+}
+
+type flowsCommand struct{ watchFlags }
+
+func (flowsCommand) Help() string { return "Example:\n  ringfence flows --vm web1" }
+
+func (c *flowsCommand) Run(a *app) error {
+	return c.show(a, "flows", column{"Protocol", "protocol"}, column{"Local", "local"}, column{"Port", "localPort"}, column{"Remote", "remote"},
+		column{"Port", "remotePort"}, column{"State", "state"}, column{"IdleMillis", "idleMillis"})
+}
+
+type trafficCommand struct{ watchFlags }
+
+func (trafficCommand) Help() string { return "Example:\n  ringfence traffic --host host1" }
+
+func (c *trafficCommand) Run(a *app) error {
+	return c.show(a, "traffic", column{"Sent", "sent"}, column{"Delivered", "delivered"}, column{"Local", "local"}, column{"Encapsulated", "encapsulated"},
+		column{"Answered", "answered"}, column{"Service", "service"})
 }
 
 // operatorList prints one of the operator's lists.
