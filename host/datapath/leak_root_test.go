@@ -157,6 +157,15 @@ func TestPortComesAndGoes(t *testing.T) {
 	w.attachIn(h, func() error { return h.dp.AttachPort(b.ifindex, 2) })
 	whole.Generation = without.Generation + 1
 	w.apply(h, &whole)
+	traffic, err := h.dp.Traffic()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range traffic {
+		if x.Port == 2 && x.Delivered > 0 {
+			t.Errorf("a new port begins with %+v", x)
+		}
+	}
 	if !pingable() {
 		t.Error("no way to the port after it came back")
 		w.explain(h)

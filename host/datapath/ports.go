@@ -77,6 +77,9 @@ func (u *update) placePort(p *goal.Port) error {
 		if err := u.maps("port_words").Lookup(slot, &s.word); err != nil {
 			return fmt.Errorf("port %d: %w", p.Index, err)
 		}
+		if err := u.d.zeroCounters(slot); err != nil {
+			return fmt.Errorf("port %d: %w", p.Index, err)
+		}
 	}
 	w := makePortWord(s.word.half(), false, s.word.incarnation()+1, s.slot, s.word.epoch())
 	if err := u.maps("port_words").Put(s.slot, w); err != nil {

@@ -1,9 +1,12 @@
 package datapath
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"github.com/cilium/ebpf"
 
 	"ringfence/goal"
 	"ringfence/host/kernel/bpf"
@@ -26,6 +29,7 @@ func (d *Datapath) takeDown(index uint32) error {
 // removePorts takes down the ports that are not in the goal and forgets them. Their flows are found by nobody: the next user
 // of the slot has another incarnation.
 func (u *update) removePorts() error {
+	gone := map[uint32]bool{}
 	for index, s := range u.k.ports {
 		if slices.ContainsFunc(u.h.Ports, func(p goal.Port) bool { return p.Index == index }) {
 			continue
@@ -46,9 +50,50 @@ func (u *update) removePorts() error {
 			return fmt.Errorf("port %d: %w", index, err)
 		}
 		delete(u.k.ports, index)
-		u.orphans = true
+		u.orphans, gone[index] = true, true
+	}
+	return u.d.dropRuleCounters(gone)
+}
+
+// zeroCounters makes a slot's new user start from nothing.
+func (d *Datapath) zeroCounters(slot uint32) error {
+	m := d.coll.Maps["counters"]
+	var perCPU []uint64
+	for i := range uint32(counters) {
+		if err := m.Lookup(slot*counters+i, &perCPU); err != nil {
+			return fmt.Errorf("counters: %w", err)
+		}
+		if !slices.ContainsFunc(perCPU, func(n uint64) bool { return n > 0 }) {
+			continue
+		}
+		clear(perCPU)
+		if err := m.Put(slot*counters+i, perCPU); err != nil {
+			return fmt.Errorf("counters: %w", err)
+		}
 	}
 	return nil
+}
+
+// dropRuleCounters forgets what rules dropped at ports that are gone.
+func (d *Datapath) dropRuleCounters(ports map[uint32]bool) error {
+	if len(ports) == 0 {
+		return nil
+	}
+	var k ruleKey
+	var perCPU []uint64
+	var gone []ruleKey
+	it := d.coll.Maps["rule_drops"].Iterate()
+	for it.Next(&k, &perCPU) {
+		if ports[k.Port] {
+			gone = append(gone, k)
+		}
+	}
+	for _, k := range gone {
+		if err := d.coll.Maps["rule_drops"].Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("counters: %w", err)
+		}
+	}
+	return it.Err()
 }
 
 // rename ends the incarnation of a slot.
