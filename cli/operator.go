@@ -76,7 +76,7 @@ func (w watchFlags) show(a *app, kind string, columns ...column) error {
 			return strings.EqualFold(id[strings.LastIndexByte(id, '/')+1:], w.VM)
 		}
 	}
-	return a.operatorList("/ringfence/v1/"+kind+"?"+q.Encode(), keep, append([]column{{"Host", "host"}, {"VM", "vm"}}, columns...)...)
+	return a.operatorList("/ringfence/v1/"+kind+"?"+q.Encode(), keep, append([]column{{"Host", "host"}, {"Subscription", "subscription"}, {"VM", "vm"}}, columns...)...)
 }
 
 type dropsCommand struct {
@@ -137,9 +137,31 @@ func (a *app) operatorList(path string, keep func(any) bool, columns ...column) 
 		v = o["value"]
 	}
 	if rows, ok := v.([]any); ok {
-		v = slices.DeleteFunc(rows, func(r any) bool { return !keep(r) })
+		rows = slices.DeleteFunc(rows, func(r any) bool { return !keep(r) })
+		nameSubscriptions(&session{client: cl, app: a}, rows)
+		v = rows
 	}
 	return a.print(v, columns...)
+}
+
+// nameSubscriptions tells apart machines of one name: each row with a machine gets its subscription's name.
+func nameSubscriptions(s *session, rows []any) {
+	names := map[string]string{}
+	if all, err := s.subscriptions(); err == nil { // else the ids must do
+		for _, sub := range all {
+			names[strings.ToLower(sub.SubscriptionID)] = sub.DisplayName
+		}
+	}
+	for _, r := range rows {
+		id := text(r, "vm")
+		if p := strings.Split(id, "/"); len(p) > 2 {
+			name := names[strings.ToLower(p[2])]
+			if name == "" {
+				name = p[2]
+			}
+			r.(map[string]any)["subscription"] = name
+		}
+	}
 }
 
 type hostCommands struct {

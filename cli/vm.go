@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -243,6 +244,7 @@ func (a *app) anywhere(group, name string) (*session, any, error) {
 	case 1:
 		return home, found[0], nil
 	}
+	slices.Sort(where)
 	return nil, nil, usagef("virtual machine %s is in several subscriptions: name one with --subscription: %s", name, strings.Join(where, ", "))
 }
 
