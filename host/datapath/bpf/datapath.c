@@ -79,7 +79,7 @@ INLINE int forward(struct __sk_buff *skb, struct pkt *p, struct port *port, u64 
 		return encapsulate(skb, p, host);
 	}
 
-	if (!(f && !moved && both_know(f, p, peer)) && (r = receive(p, peer)))
+	if (!(f && !moved && both_know(f, p, peer)) && (r = receive(p, peer, 0)))
 		return drop(skb, p, r);
 	if (f) {
 		if (f->peer_word != p->peer_word)
@@ -219,13 +219,16 @@ int overlay_in(struct __sk_buff *skb)
 		return drop(skb, p, p->fault);
 	if ((r = guard_carried(p)))
 		return drop(skb, p, r);
-	if ((r = locate(p)))
+	u64 *word = bpf_map_lookup_elem(&vnet_words, &p->vnet);
+	if (!word)
+		return drop(skb, p, INTERNAL);
+	u64 w = *(volatile u64 *)word;
+	p->fwd_epoch = FWD_EPOCH(w);
+	if ((r = locate_one(p->vni, w, &p->dst, p->family, &p->to)))
 		return drop(skb, p, r);
-	if (!(p->from.flags & AT_ENDPOINT) || p->from.host != host)
-		return drop(skb, p, OVERLAY_SENDER);
 	if (!(p->to.flags & AT_LOCAL))
-		return drop(skb, p, OVERLAY_DESTINATION);
-	if ((r = receive(p, p->to.slot)))
+		return drop(skb, p, (r = sender_is(p, 0, host)) ? r : OVERLAY_DESTINATION);
+	if ((r = receive(p, p->to.slot, host)))
 		return drop(skb, p, r);
 	count(skb, p->slot, IN, DELIVERED);
 	note(skb, p, ACT_DELIVER, 0, 0);

@@ -52,29 +52,51 @@ INLINE struct flow *current_flow(struct pkt *p, struct port *port, u64 word, u32
 	return f;
 }
 
-// The layers of the receiving port, walked up. It leaves the port's device, MAC and word in p.
-GLOBAL int receive(struct pkt *p, u32 slot)
+// Says whether the host that sent p in VXLAN carries p's source. A flow remembers it for its remote end, which is where its own
+// packets go, too.
+INLINE int sender_is(struct pkt *p, struct flow *f, be32 host)
+{
+	u64 dest = (u64)host << 32;
+
+	if (f && f->fwd_epoch == p->fwd_epoch && *(volatile u64 *)&f->dest == dest)
+		return 0;
+	int r = p->located ? 0 : locate(p);
+	if (r)
+		return r;
+	if (!(p->from.flags & AT_ENDPOINT) || p->from.host != host)
+		return OVERLAY_SENDER;
+	if (f && (p->from.flags & (AT_PREFIX | AT_LOCAL)) == AT_PREFIX) {
+		f->peer_word = 0;
+		f->dest = dest;
+		f->fwd_epoch = p->fwd_epoch;
+	}
+	return 0;
+}
+
+// The layers of the receiving port, walked up; host is the outer sender of what came in VXLAN, else 0. It leaves the port's
+// device, MAC and word in p.
+GLOBAL int receive(struct pkt *p, u32 slot, be32 host)
 {
 	int r;
 	if (!p)
 		return INTERNAL;
 	p->dir = IN;
-	p->slot = slot;
-	p->index = p->to.port;
+	p->made = 0;
 	u64 *at = bpf_map_lookup_elem(&port_words, &slot);
-	if (!slot || !at)
-		return PORT_DOWN;
-	u64 word = *(volatile u64 *)at;
+	u64 word = at ? *(volatile u64 *)at : 0;
 	u32 record = slot * 2 + PORT_HALF(word);
 	struct port *port = bpf_map_lookup_elem(&port_records, &record);
-	if (!port || !PORT_UP(word))
+	int up = slot && port && PORT_UP(word);
+	struct flow *f = up ? current_flow(p, port, word, IN) : 0;
+	if (host && (r = sender_is(p, f, host)))
+		return r;
+	p->slot = slot;
+	p->index = port && slot ? port->index : p->to.port;
+	if (!up)
 		return PORT_DOWN;
-	p->index = port->index;
 	p->ifindex = port->ifindex;
 	p->peer_word = word;
 	copy(p->mac, port->mac, 6);
-	p->made = 0;
-	struct flow *f = current_flow(p, port, word, IN);
 	if (f) {
 		touch(f, p, IN, port->idle);
 		return 0;
