@@ -67,28 +67,27 @@ func GroupNotFound(group string) Fault {
 	return Fault{Status: 404, Code: "ResourceGroupNotFound", Message: fmt.Sprintf("Resource group '%s' could not be found.", group)}
 }
 
-var (
-	nameRule      = regexp.MustCompile(`^\w$|^\w[\w.\-]{0,78}\w$`)
-	groupNameRule = regexp.MustCompile(`^[\p{L}\p{N}_().\-]{0,89}[\p{L}\p{N}_()\-]$`)
-	vmNameRule    = regexp.MustCompile(`^[A-Za-z0-9]$|^[A-Za-z0-9][A-Za-z0-9_.\-]{0,62}[A-Za-z0-9_]$`)
-)
+// naming is what a name looks like, and what is said when it does not; the text has a place for the name.
+type naming struct {
+	rule       *regexp.Regexp
+	code, text string
+}
+
+var networkNaming = &naming{regexp.MustCompile(`^\w$|^\w[\w.\-]{0,78}\w$`), "InvalidResourceName",
+	"Resource name %s is invalid. The name can be up to 80 characters long. It must begin with a word character, and it must end with a word character or with '_'. The name may contain word characters or '.', '-', '_'."}
 
 // checkName checks the last name of an id.
 func checkName(t *Type, id ID) Faults { return checkNameAt(t, id.Name(), "name") }
 
 func checkNameAt(t *Type, name, target string) Faults {
-	switch {
-	case t == resourceGroup && !groupNameRule.MatchString(name):
-		return Faults{bad(target, "InvalidParameter", fmt.Sprintf(
-			"The provided resource group name %q is not valid: up to 90 letters, digits, '_', '-', '.', '(' and ')', not ending in '.'.", name))}
-	case t == virtualMachine && !vmNameRule.MatchString(name):
-		return Faults{bad(target, "InvalidParameter", fmt.Sprintf(
-			"The virtual machine name %q is invalid: up to 64 letters, digits, '-', '.' and '_', beginning with a letter or digit and not ending in '-' or '.'.", name))}
-	case t != resourceGroup && !nameRule.MatchString(name):
-		return Faults{bad(target, "InvalidResourceName", fmt.Sprintf(
-			"Resource name %s is invalid. The name can be up to 80 characters long. It must begin with a word character, and it must end with a word character or with '_'. The name may contain word characters or '.', '-', '_'.", name))}
+	n := t.naming
+	if n == nil {
+		n = networkNaming
 	}
-	return nil
+	if n.rule.MatchString(name) {
+		return nil
+	}
+	return Faults{bad(target, n.code, fmt.Sprintf(n.text, name))}
 }
 
 // references checks that everything referred to is of the right type, exists, and is in the same subscription and location.

@@ -1,5 +1,9 @@
 package resource
 
+import (
+	"regexp"
+)
+
 // resourceGroup holds documents; it is deleted with everything inside.
 var resourceGroup = &Type{
 	Name:    GroupType,
@@ -8,6 +12,8 @@ var resourceGroup = &Type{
 	Located: true,
 	Style:   Gateway,
 	AtOnce:  true,
+	naming: &naming{regexp.MustCompile(`^[\p{L}\p{N}_().\-]{0,89}[\p{L}\p{N}_()\-]$`), "InvalidParameter",
+		"The provided resource group name %q is not valid: up to 90 letters, digits, '_', '-', '.', '(' and ')', not ending in '.'."},
 	Schema: object("", "ResourceGroup",
 		showID(), showName(), showType(), locationField(),
 		str("managedBy").none(), tagsField(),

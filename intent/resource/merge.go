@@ -6,9 +6,6 @@ import (
 	"strings"
 )
 
-// subnetsKept is the first api-version in which a virtual network's PUT without subnets keeps them.
-const subnetsKept = "2023-11-01"
-
 // Put makes the document that a PUT of id with body asks for. old is the stored document (the parent's, when id is a child), or
 // nil. The answer's Revision is old's: what the store compares. A child's parent must exist.
 func Put(old *Doc, id ID, body []byte, apiVersion string) (*Doc, Faults) {
@@ -20,8 +17,8 @@ func Put(old *Doc, id ID, body []byte, apiVersion string) (*Doc, Faults) {
 	if t.Parent != nil {
 		return putChild(old, t, id, root)
 	}
-	if old != nil && t == virtualNetwork && root.get("properties", "subnets") == nil && apiVersion >= subnetsKept {
-		keepSubnets(old, root)
+	if old != nil && t.Kept != "" && apiVersion >= t.Kept {
+		keepChildren(t, old, root)
 	}
 	return next(old, id, root), nil
 }
@@ -36,17 +33,20 @@ func next(old *Doc, id ID, root *node) *Doc {
 	return d
 }
 
-func keepSubnets(old *Doc, root *node) {
-	kept := old.tree().get("properties", "subnets")
-	if kept == nil {
-		return
+// keepChildren takes over the lists of children that the new body leaves out.
+func keepChildren(t *Type, old *Doc, root *node) {
+	for _, c := range t.Children() {
+		kept := old.tree().get("properties", c.List)
+		if kept == nil || root.get("properties", c.List) != nil {
+			continue
+		}
+		p := root.get("properties")
+		if p == nil {
+			p = &node{kind: kindObject}
+			root.set("properties", p)
+		}
+		p.set(c.List, kept)
 	}
-	p := root.get("properties")
-	if p == nil {
-		p = &node{kind: kindObject}
-		root.set("properties", p)
-	}
-	p.set("subnets", kept)
 }
 
 func putChild(parent *Doc, t *Type, id ID, child *node) (*Doc, Faults) {

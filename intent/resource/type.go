@@ -16,8 +16,10 @@ type Type struct {
 	Located  bool     // has a location, and must
 	Style    Style    // how its provider writes errors and states
 	AtOnce   bool     // a created one is Succeeded in the first answer, without an operation to poll
+	Kept     string   // first api-version in which a PUT without children keeps them; "": never
 	Schema   *Field   // the vocabulary, in the order in which a GET answers
 
+	naming *naming                // what a name looks like; nil: as the network provider has it
 	answer *Field                 // what a GET answers, where that is not the vocabulary
 	check  func(*check)           // rules beyond vocabulary and references
 	refs   func(*node) []Ref      // what the body refers to

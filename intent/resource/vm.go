@@ -2,6 +2,7 @@ package resource
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -16,6 +17,8 @@ var virtualMachine = &Type{
 	Help:    "a machine on a host, with network interfaces",
 	Located: true,
 	Style:   Compute,
+	naming: &naming{regexp.MustCompile(`^[A-Za-z0-9]$|^[A-Za-z0-9][A-Za-z0-9_.\-]{0,62}[A-Za-z0-9_]$`), "InvalidParameter",
+		"The virtual machine name %q is invalid: up to 64 letters, digits, '-', '.' and '_', beginning with a letter or digit and not ending in '-' or '.'."},
 }
 
 func init() {

@@ -10,6 +10,7 @@ var virtualNetwork = &Type{
 	Words:   []string{"network", "vnet"},
 	Help:    "an isolated network with an address space of its own",
 	Located: true,
+	Kept:    "2023-11-01",
 }
 
 func init() {
