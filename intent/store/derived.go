@@ -23,7 +23,7 @@ func (p *plan) references() {
 
 func (p *plan) moved(source string, before, after []string) {
 	for _, to := range before {
-		if _, still := slices.BinarySearch(after, to); !still {
+		if _, still := slices.BinarySearch(after, to); !still && !p.gone[groupOf(to)] {
 			p.ops = append(p.ops, clientv3.OpDelete(refKey(to, source)))
 		}
 	}

@@ -111,6 +111,43 @@ func TestClaimsChangeHands(t *testing.T) {
 	}
 }
 
+// A group with thousands of documents goes in one transaction, and leaves nothing behind but what others hold.
+func TestLargeGroup(t *testing.T) {
+	s := start(t, Options{NoSync: true})
+	must(t, s, put(group(t), nsg(t, "n"), vnet(t, "v", "web=n")))
+	other := strings.Replace(rg, "Rg", "other", 1)
+	outside := doc(t, other+"/providers/Microsoft.Network/networkSecurityGroups/o", `{"location":"westus"}`)
+	must(t, s, put(doc(t, other, `{"location":"westus"}`), outside, vnet(t, "w", "web")).claiming("kept"))
+	var all []string
+	for batch := range 4 {
+		w := &Write{}
+		for i := range 1500 {
+			name := fmt.Sprintf("nic-%d-%d", batch, i)
+			w.Put = append(w.Put, Put{Doc: nic(t, name, "v/web"), Claims: []Claim{{Numbered("port/", uint64(batch*1500+i)), name}}})
+		}
+		must(t, s, w)
+	}
+	leaving := doc(t, rg+"/providers/Microsoft.Network/virtualNetworks/x",
+		`{"location":"westus","properties":{"addressSpace":{"addressPrefixes":["10.0.0.0/16"]},"subnets":[{"name":"s","properties":{"addressPrefix":"10.0.0.0/24","networkSecurityGroup":{"id":"`+outside.ID.String()+`"}}}]}}`)
+	base := must(t, s, put(leaving))
+	for d := range base.Inside(rg) {
+		all = append(all, d.Key())
+	}
+	// Somebody adds to the group meanwhile: it must not be half deleted, nor the new one be left alone.
+	must(t, s, put(nsg(t, "late")))
+	_, err := s.Commit(ctx(t), &Write{Base: base, Delete: append([]string{group(t).Key()}, all...)})
+	var conflict *Conflict
+	var use *InUse
+	if !errors.As(err, &conflict) && !errors.As(err, &use) {
+		t.Fatalf("a group that has got another document: %v", err)
+	}
+	snap := must(t, s, &Write{Delete: append([]string{group(t).Key(), nsg(t, "late").Key()}, all...)})
+	if snap.Len() != 2 || len(snap.Referrers(outside.Key())) != 0 {
+		t.Errorf("%d documents left, %v refer to what is outside", snap.Len(), snap.Referrers(outside.Key()))
+	}
+	consistent(t, s)
+}
+
 // A watch that comes too late for the history loads everything anew, keeping the documents it has.
 func TestWatchAfterCompaction(t *testing.T) {
 	a := start(t, Options{})

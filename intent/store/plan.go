@@ -126,22 +126,33 @@ func (p *plan) untouched(r span) clientv3.Cmp {
 	return clientv3.Compare(clientv3.ModRevision(r.first), "<", int64(p.base.rev)+1).WithRange(r.end)
 }
 
-// frees checks that nothing needs a document that is deleted, and compares that this stays so.
+// frees checks that nothing needs a document that is deleted, and compares that this stays so. What lies in a group that is
+// deleted goes with it in a few ranges: a transaction is too small for some of each document of a large group.
 func (p *plan) frees(key string) error {
+	if p.goesWithGroup(key) {
+		return nil
+	}
 	p.unchanged(key)
 	p.ops = append(p.ops, clientv3.OpDelete(docPrefix+key))
-	ranges := []span{refsTo(key), docsInside(key)}
-	if e, _ := p.base.docs.get(key); e.doc.ID.Type != resource.GroupType {
-		ranges = append(ranges, refsInside(key)) // in a group these are the business of the documents in it
-	}
+	ranges := []span{refsTo(key), refsInside(key), docsInside(key)}
 	if err := p.inUse(key, ranges); err != nil {
 		return err
 	}
+	e, _ := p.base.docs.get(key)
 	for _, r := range ranges {
 		p.compares = append(p.compares, p.untouched(r))
 		p.probes = append(p.probes, clientv3.OpGet(r.first, clientv3.WithRange(r.end), clientv3.WithKeysOnly(), clientv3.WithLimit(100)))
+		if e.doc.ID.Type == resource.GroupType {
+			p.ops = append(p.ops, clientv3.OpDelete(r.first, clientv3.WithRange(r.end)))
+		}
 	}
 	return nil
+}
+
+// goesWithGroup tells whether the group that key lies in is deleted too.
+func (p *plan) goesWithGroup(key string) bool {
+	group := groupOf(key)
+	return group != key && p.gone[group]
 }
 
 // inUse finds what base has in the ranges and the write leaves there.
