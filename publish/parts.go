@@ -26,9 +26,10 @@ type manifest struct {
 	content Hash // of everything but the generation
 }
 
-// lacking is the frame for a host that has some parts already.
-func (m *manifest) lacking(has map[Hash]bool) *goalFrame {
+// lacking is the frame for a host that has some parts already. A later revision with the same content is a generation of its own.
+func (m *manifest) lacking(has map[Hash]bool, generation uint64) *goalFrame {
 	f := m.frame
+	f.Host.Generation = generation
 	f.Parts = nil
 	sent := map[Hash]bool{}
 	for _, list := range [][]Hash{f.Ports, f.VNets, f.Groups} {

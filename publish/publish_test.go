@@ -211,12 +211,12 @@ func TestOnlyWhatIsNewIsSent(t *testing.T) {
 	}
 	big, small := aGroup("/big", 200), aGroup("/small", 2)
 	one := take(aGoal(1, big, small))
-	if n := len(one.lacking(nil).Parts); n != 4 {
+	if n := len(one.lacking(nil, 1).Parts); n != 4 {
 		t.Fatalf("%d parts at first, want port, vnet and two groups", n)
 	}
 	changed := aGroup("/small", 3)
 	two := take(aGoal(2, big, changed))
-	if n := len(two.lacking(one.names()).Parts); n != 1 {
+	if n := len(two.lacking(one.names(), 2).Parts); n != 1 {
 		t.Errorf("%d parts for one changed group", n)
 	}
 	if one.content == two.content {
@@ -324,6 +324,25 @@ func TestUnchangedContentNeedsNoAcknowledgement(t *testing.T) {
 	}
 }
 
+// A host that another server has told of a later revision with the same content is not behind and not refused.
+func TestSameContentUnderALaterRevision(t *testing.T) {
+	f := newFabric(t, Options{})
+	publishOne(t, f, aGoal(28, aGroup("/nsg", 1)))
+	publishOne(t, f, aGoal(35, aGroup("/nsg", 1)))
+	c, _ := f.join(t, "host1", func(o *ClientOptions) {
+		o.Hello = func() Hello {
+			return Hello{Host: "host1", Underlay: netip.MustParseAddr("198.18.0.11"), Generation: 30}
+		}
+	})
+	if g := next(t, c); g.Generation != 35 {
+		t.Errorf("generation %d", g.Generation)
+	}
+	c.Ack(35, "")
+	if err := f.Wait(within(t), map[string]uint64{"host1": 35}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestWaitEnds(t *testing.T) {
 	f := newFabric(t, Options{})
 	c, leave := f.join(t, "host1", nil)
@@ -370,6 +389,13 @@ func TestOlderIsRefused(t *testing.T) {
 	case g := <-c.Goals():
 		t.Fatalf("a host that enforces 9 was given %d", g.Generation)
 	case <-time.After(100 * time.Millisecond):
+	}
+	if s := f.Hosts()[0]; !strings.Contains(s.Problem, "set back") {
+		t.Errorf("nobody is told why: %+v", s)
+	}
+	var p *Problem
+	if err := f.Wait(within(t), map[string]uint64{"host1": 7}); !errors.As(err, &p) {
+		t.Errorf("a write that waits for it: %v", err)
 	}
 	if err := c.receive(&goalFrame{Host: goal.Host{Name: "host1", Generation: 8}}); err == nil {
 		t.Error("the host took an older goal")
@@ -536,7 +562,7 @@ func TestPartsThatWereNeverSent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := m.lacking(nil)
+	f := m.lacking(nil, 1)
 	f.Parts[2] = bytes.Replace(f.Parts[2], []byte(`"Allow":true`), []byte(`"Allow":false`), 1)
 	if _, err := a.put(f); err == nil {
 		t.Error("a part that is not what its name says was taken")
@@ -551,7 +577,7 @@ func FuzzFrame(f *testing.F) {
 	e.next()
 	if m, err := e.take(aGoal(3, aGroup("/nsg", 2))); err == nil {
 		b.Reset()
-		writeFrame(&b, &message{Goal: m.lacking(nil)})
+		writeFrame(&b, &message{Goal: m.lacking(nil, 1)})
 		f.Add(b.Bytes())
 	}
 	f.Add([]byte{0, 0, 0, 2, '{', '}'})

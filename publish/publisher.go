@@ -38,23 +38,34 @@ type Publisher struct {
 // host is what the publisher knows of one host. Guarded by Publisher.mu.
 type host struct {
 	name     string
-	goal     *manifest // the newest, nil when none was published
-	offered  uint64    // newest revision whose goal is equal to goal: at least goal's own generation
+	goal     *manifest // the newest content, nil when none was published
+	since    uint64    // revision in which that content came
+	offered  uint64    // newest revision that still had it
 	acked    uint64    // generation of the newest goal that the host acknowledged, with or without a problem
+	current  bool      // that goal was the newest content
 	problem  string    // of that goal
 	session  *session  // nil while disconnected
 	hello    Hello
-	since    time.Time // of the present state of connection
+	changed  time.Time // when it was connected or disconnected
 	report   Report
 	reported bool
 }
 
 // enforced is the newest revision that the host acknowledged, counting those that changed nothing for it.
 func (h *host) enforced() uint64 {
-	if h.goal != nil && h.acked >= h.goal.frame.Host.Generation {
+	if h.current {
 		return max(h.acked, h.offered)
 	}
 	return h.acked
+}
+
+// trouble is why the host does not enforce what it shall.
+func (h *host) trouble() string {
+	if h.session != nil && h.goal != nil && h.offered < h.hello.Generation {
+		return fmt.Sprintf("it enforces generation %d, and this control plane has none newer than %d: was the store set back?",
+			h.hello.Generation, h.offered)
+	}
+	return h.problem
 }
 
 // Status is one host as the operator sees it.
@@ -64,7 +75,7 @@ type Status struct {
 	Version    string     `json:"version"`
 	Connected  bool       `json:"connected"`
 	Since      time.Time  `json:"since"`
-	Generation uint64     `json:"generation"` // newest goal published
+	Generation uint64     `json:"generation"` // revision in which its goal changed last
 	Acked      uint64     `json:"acked"`      // newest revision acknowledged
 	Problem    string     `json:"problem,omitempty"`
 }
@@ -115,11 +126,10 @@ func (p *Publisher) Publish(revision uint64, goals map[string]*goal.Host) error 
 	p.revision = revision
 	for name, m := range manifests {
 		h := p.host(name)
-		h.offered = max(h.offered, m.frame.Host.Generation)
-		if h.goal != nil && h.goal.content == m.content {
-			continue
+		h.offered = m.frame.Host.Generation
+		if h.goal == nil || h.goal.content != m.content {
+			h.goal, h.since, h.current = m, h.offered, false
 		}
-		h.goal = m
 		if h.session != nil {
 			h.session.kick()
 		}
@@ -149,9 +159,9 @@ func (p *Publisher) Hosts() []Status {
 	out := make([]Status, 0, len(p.hosts))
 	for _, h := range p.hosts {
 		s := Status{Name: h.name, Underlay: h.hello.Underlay, Version: h.hello.Version, Connected: h.session != nil,
-			Since: h.since, Acked: h.enforced(), Problem: h.problem}
+			Since: h.changed, Generation: h.since, Acked: h.enforced(), Problem: h.trouble()}
 		if h.goal != nil {
-			s.Generation, s.Underlay = h.goal.frame.Host.Generation, h.goal.frame.Host.Underlay
+			s.Underlay = h.goal.frame.Host.Underlay
 		}
 		out = append(out, s)
 	}
@@ -205,10 +215,10 @@ func (p *Publisher) settled(need map[string]uint64) (bool, error) {
 		h := p.hosts[name]
 		switch {
 		case h == nil || h.session == nil:
-		case h.enforced() < revision:
+		case h.enforced() < revision && h.offered >= h.hello.Generation:
 			done = false
-		case h.problem != "":
-			problems = append(problems, &Problem{Host: name, Text: h.problem})
+		case h.trouble() != "":
+			problems = append(problems, &Problem{Host: name, Text: h.trouble()})
 		}
 	}
 	slices.SortFunc(problems, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
@@ -226,7 +236,7 @@ func (p *Publisher) Concerned(ctx context.Context, revision uint64) (map[string]
 		reached, changed := p.revision >= revision, p.changed
 		need := map[string]uint64{}
 		for name, h := range p.hosts {
-			if h.goal != nil && h.goal.frame.Host.Generation >= revision {
+			if h.goal != nil && h.since >= revision {
 				need[name] = revision
 			}
 		}

@@ -27,7 +27,8 @@ type session struct {
 
 	// Guarded by p.mu.
 	has    map[Hash]bool // parts that the host holds once it has read what was sent
-	sent   *manifest     // the goal sent last
+	sent   *manifest     // the goal sent last, nil before the first
+	as     uint64        // the generation it was sent as
 	asks   []ask
 	number uint64
 	open   map[uint64]chan answer
@@ -114,8 +115,8 @@ func (p *Publisher) open(c net.Conn, hello Hello) *session {
 		h.session.bye = "another agent with this host's certificate has connected"
 		h.session.kick()
 	}
-	h.session, h.hello, h.since = s, hello, time.Now()
-	h.acked, h.problem = 0, "" // it says anew what it enforces, once it has the goal
+	h.session, h.hello, h.changed = s, hello, time.Now()
+	h.acked, h.current, h.problem = 0, false, "" // it says anew what it enforces, once it has the goal
 	s.kick()
 	p.notify()
 	p.o.Log.Info("host connected", "host", hello.Host, "underlay", hello.Underlay, "generation", hello.Generation)
@@ -127,7 +128,7 @@ func (p *Publisher) close(s *session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if h := p.host(s.name); h.session == s {
-		h.session, h.since = nil, time.Now()
+		h.session, h.changed = nil, time.Now()
 		p.notify()
 		p.o.Log.Info("host disconnected", "host", s.name)
 	}
@@ -170,11 +171,11 @@ func (s *session) read() error {
 func (p *Publisher) acknowledge(s *session, a Ack) {
 	p.mu.Lock()
 	h := p.host(s.name)
-	if h.session != s || s.sent == nil || a.Generation < h.acked || a.Generation > s.sent.frame.Host.Generation {
+	if h.session != s || s.sent == nil || a.Generation < h.acked || a.Generation > s.as {
 		p.mu.Unlock()
 		return // of a stream or a goal that nobody waits for any more
 	}
-	h.acked, h.problem = a.Generation, a.Problem
+	h.acked, h.current, h.problem = a.Generation, a.Generation == s.as && s.sent == h.goal, a.Problem
 	enforced := h.enforced()
 	s.kick()
 	p.notify()
@@ -235,10 +236,10 @@ func (s *session) next() (out []*message, last bool) {
 		return []*message{{Bye: &leaveFrame{Reason: s.bye}}}, true
 	}
 	h := s.p.host(s.name)
-	idle := s.sent == nil || h.acked >= s.sent.frame.Host.Generation
-	if h.goal != nil && h.goal != s.sent && idle && h.goal.frame.Host.Generation >= h.hello.Generation {
-		out = append(out, &message{Goal: h.goal.lacking(s.has)})
-		s.sent, s.has = h.goal, h.goal.names()
+	idle := s.sent == nil || h.acked >= s.as
+	if h.goal != nil && h.goal != s.sent && idle && h.offered >= h.hello.Generation {
+		out = append(out, &message{Goal: h.goal.lacking(s.has, h.offered)})
+		s.sent, s.as, s.has = h.goal, h.offered, h.goal.names()
 	}
 	for _, a := range s.asks {
 		if a.Kind == "" {

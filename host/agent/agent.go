@@ -10,6 +10,7 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"reflect"
 	"slices"
 	"time"
 
@@ -84,6 +85,7 @@ type Agent struct {
 
 	guests  *guests
 	answers answers
+	told    publish.Report // reported last
 
 	retryAt, resyncAt, reportAt time.Time // zero: not due
 }
@@ -160,7 +162,10 @@ func (a *Agent) due(ctx context.Context, now time.Time) {
 		return true
 	}
 	if passed(&a.reportAt) {
-		a.Stream.Report(a.report())
+		if r := a.report(); !reflect.DeepEqual(r, a.told) {
+			a.Stream.Report(r)
+			a.told = r
+		}
 	}
 	if passed(&a.retryAt) {
 		a.apply(ctx)

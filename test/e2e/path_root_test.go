@@ -308,7 +308,7 @@ func (l *lab) until(host, what string, ok func(connected bool, behind string) bo
 		hosts, err := l.hosts()
 		for _, h := range hosts {
 			behind := ""
-			if h.Acked < h.Generation {
+			if h.Acked == 0 || h.Acked < h.Generation {
 				behind = "behind"
 			}
 			if h.Name == host && ok(h.Connected, behind) {
