@@ -11,7 +11,6 @@ var resourceGroup = &Type{
 	Help:    "a container that resources live and die with",
 	Located: true,
 	Style:   Gateway,
-	AtOnce:  true,
 	naming: &naming{regexp.MustCompile(`^[\p{L}\p{N}_().\-]{0,89}[\p{L}\p{N}_()\-]$`), "InvalidParameter",
 		"The provided resource group name %q is not valid: up to 90 letters, digits, '_', '-', '.', '(' and ')', not ending in '.'."},
 	Schema: object("", "ResourceGroup",

@@ -14,7 +14,6 @@ var networkInterface = &Type{
 	Words:   []string{"network", "nic"},
 	Help:    "joins a virtual machine to a subnet",
 	Located: true,
-	AtOnce:  true,
 }
 
 func init() {

@@ -15,7 +15,6 @@ type Type struct {
 	ReadOnly bool     // read and listed, never written by itself
 	Located  bool     // has a location, and must
 	Style    Style    // how its provider writes errors and states
-	AtOnce   bool     // a created one is Succeeded in the first answer, without an operation to poll
 	Kept     string   // first api-version in which a PUT without children keeps them; "": never
 	Schema   *Field   // the vocabulary, in the order in which a GET answers
 
