@@ -74,6 +74,9 @@ func (c *demoCommand) Run(a *app) (err error) {
 	if d.example, err = c.example(); err != nil {
 		return err
 	}
+	if os.Geteuid() != 0 {
+		return errors.New("the demonstration needs root: it makes network namespaces and loads eBPF programs")
+	}
 	a.flags.Lab, a.flags.As, a.flags.Endpoint = c.Name, "", ""
 	began := time.Now()
 	if !c.Keep {

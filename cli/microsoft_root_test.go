@@ -6,18 +6,48 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
+
+// program is the binary that the tests run, built once.
+var program struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if program.dir != "" {
+		os.RemoveAll(program.dir)
+	}
+	os.Exit(code)
+}
+
+func build(t *testing.T) string {
+	t.Helper()
+	program.once.Do(func() {
+		if program.dir, program.err = os.MkdirTemp("", "ringfence"); program.err != nil {
+			return
+		}
+		out, err := exec.Command("go", "build", "-o", filepath.Join(program.dir, "ringfence"), "ringfence/cmd/ringfence").CombinedOutput()
+		if err != nil {
+			program.err = fmt.Errorf("build: %w\n%s", err, out)
+		}
+	})
+	if program.err != nil {
+		t.Fatal(program.err)
+	}
+	return filepath.Join(program.dir, "ringfence")
+}
 
 // Microsoft's own templates, deployed unchanged for two tenants at once: real packets meet exactly what Azure would let through.
 func TestMicrosoftTemplates(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("a lab needs root")
 	}
-	binary := filepath.Join(t.TempDir(), "ringfence")
-	if out, err := exec.Command("go", "build", "-o", binary, "ringfence/cmd/ringfence").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
+	binary := build(t)
 	for i, name := range []string{"nsg-dmz-in-vnet", "vnet-two-subnets", "security-group-create"} {
 		t.Run(name, func(t *testing.T) {
 			templates := filepath.Join("..", "intent", "template", "testdata", "microsoft", name)
@@ -37,11 +67,7 @@ func TestDemoFindsADifference(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("a lab needs root")
 	}
-	dir := t.TempDir()
-	binary := filepath.Join(dir, "ringfence")
-	if out, err := exec.Command("go", "build", "-o", binary, "ringfence/cmd/ringfence").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
+	binary := build(t)
 	mine := filepath.Join("testdata", "microsoft", "vnet-two-subnets")
 	text, err := os.ReadFile(mine + ".expected.txt")
 	if err != nil {
@@ -52,7 +78,7 @@ func TestDemoFindsADifference(t *testing.T) {
 	if wrong == string(text) {
 		t.Fatalf("%q is not in the expectations", line)
 	}
-	file := filepath.Join(dir, "expected.txt")
+	file := filepath.Join(t.TempDir(), "expected.txt")
 	if err := os.WriteFile(file, []byte(wrong), 0o600); err != nil {
 		t.Fatal(err)
 	}
