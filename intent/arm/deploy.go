@@ -30,7 +30,7 @@ func (q *request) putDeployment(id resource.ID) error {
 		return err
 	}
 	who := q.who
-	op := q.h.ops.run(id.Key(), func(ctx context.Context) error { return q.h.deploy(ctx, who, p, rec) })
+	op := q.h.ops.run(id.Key(), longestDeployment, func(ctx context.Context) error { return q.h.deploy(ctx, who, p, rec) })
 	state := op.wait(q.Context(), q.h.Wait)
 	if state != succeeded {
 		q.h.ops.keep(op, id.Subscription)
@@ -46,7 +46,7 @@ func (q *request) putDeployment(id resource.ID) error {
 	if err != nil {
 		return err
 	}
-	body, err := resource.Render(d, s, id, q.shown(d))
+	body, err := q.render(d, s, id)
 	if err != nil {
 		return err
 	}
@@ -139,7 +139,9 @@ func (h *handler) conclude(ctx context.Context, who identity.Principal, p *prepa
 		rec.Properties.Error, state, outcome = &e, failed, resource.Faults{f}
 	}
 	rec.finish(state)
-	if _, err := h.record(ctx, who, p.id, rec); err != nil && outcome == nil {
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second) // what became of it is told also when time is up
+	defer cancel()
+	if _, err := h.record(ending, who, p.id, rec); err != nil && outcome == nil {
 		return err
 	}
 	return outcome

@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
 const deploy = "~G/providers/Microsoft.Resources/deployments/d"
@@ -161,5 +162,29 @@ func TestRealTemplates(t *testing.T) {
 		if l := a.ok(200, "GET", "~G/resources?$top=100", ""); strings.Count(l.body, `"id"`) != min(resources, 3) {
 			t.Errorf("%s: made %s", name, l.body)
 		}
+	}
+}
+
+func TestDeploymentThatLostItsServer(t *testing.T) {
+	a := newAPI(t)
+	a.store.enforce = never
+	a.ok(201, "PUT", deploy, deployment(small, `{"name":{"value":"v"}}`))
+	other := newAPI(t)
+	other.store.docs = a.store.docs
+	if g := other.ok(200, "GET", deploy, ""); field(t, g.body, "properties.provisioningState") != "Running" {
+		t.Error(g.body) // it may be another server's
+	}
+	d := other.store.docs[strings.ToLower(names(deploy))]
+	var rec record
+	if err := json.Unmarshal(d.Body, &rec); err != nil {
+		t.Fatal(err)
+	}
+	rec.Properties.Timestamp = time.Now().Add(-time.Hour).UTC().Format(time.RFC3339Nano)
+	d.Body, _ = json.Marshal(rec)
+	if g := other.ok(200, "GET", deploy, ""); field(t, g.body, "properties.provisioningState") != "Failed" || !strings.Contains(g.body, "deploy again") {
+		t.Error(g.body)
+	}
+	if l := other.ok(200, "GET", "~G/providers/Microsoft.Resources/deployments", ""); field(t, l.body, "value.0.properties.provisioningState") != "Failed" {
+		t.Error(l.body)
 	}
 }

@@ -23,7 +23,7 @@ func (q *request) deleteGroup(id resource.ID) error {
 		return err
 	}
 	who := q.who
-	op := q.h.ops.run(d.Key(), func(ctx context.Context) error { return q.h.emptyGroup(ctx, who, id, c) })
+	op := q.h.ops.run(d.Key(), longest, func(ctx context.Context) error { return q.h.emptyGroup(ctx, who, id, c) })
 	op.word("Deleting")
 	switch op.wait(q.Context(), q.h.Wait) {
 	case succeeded:

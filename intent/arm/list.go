@@ -53,7 +53,7 @@ func (q *request) list(t *resource.Type, scope string) error {
 	var all []entry
 	s.Each(t.Name, func(d *resource.Doc) {
 		if strings.HasPrefix(d.Key(), strings.ToLower(scope)+"/") && keep(d) {
-			all = append(all, entry{d.Key(), func() ([]byte, error) { return resource.Render(d, s, d.ID, q.shown(d)) }})
+			all = append(all, entry{d.Key(), func() ([]byte, error) { return q.render(d, s, d.ID) }})
 		}
 	})
 	return q.page(all)

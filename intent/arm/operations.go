@@ -75,11 +75,11 @@ func (o *operations) start(d *resource.Doc, revision uint64, enforced func(conte
 }
 
 // run begins work of its own: a deployment, the deletion of a group.
-func (o *operations) run(key string, work func(ctx context.Context) error) *operation {
+func (o *operations) run(key string, limit time.Duration, work func(ctx context.Context) error) *operation {
 	op := &operation{id: newGUID(), key: key, began: time.Now(), done: make(chan struct{}), status: inProgress, result: http.StatusOK}
 	o.track(op)
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), longest)
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
 		defer cancel()
 		op.finish(work(ctx))
 		o.forget(op) // work that failed left the document as it was

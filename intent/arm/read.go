@@ -56,6 +56,14 @@ func (q *request) shown(d *resource.Doc) resource.Shown {
 	return resource.Shown{APIVersion: q.apiVersion, State: q.state(d), Expand: q.param("$expand")}
 }
 
+// render is what this request is shown of a document or of a child in it.
+func (q *request) render(d *resource.Doc, s Snapshot, id resource.ID) ([]byte, error) {
+	if d.ID.Type == deploymentType {
+		d = q.h.orphaned(d)
+	}
+	return resource.Render(d, s, id, q.shown(d))
+}
+
 // read answers GET and HEAD of one resource.
 func (q *request) read(id resource.ID) error {
 	s := q.h.Snapshot()
@@ -63,7 +71,7 @@ func (q *request) read(id resource.ID) error {
 	if err != nil {
 		return err
 	}
-	body, err := resource.Render(d, s, id, q.shown(d))
+	body, err := q.render(d, s, id)
 	if err != nil {
 		return err
 	}

@@ -221,6 +221,30 @@ func (h *handler) record(ctx context.Context, who identity.Principal, id resourc
 	})
 }
 
+// longestDeployment bounds how long a deployment may run: one that says longer that it is running has lost its server.
+const longestDeployment = 20 * time.Minute
+
+// orphaned is a deployment's document as it is to be shown: one whose server died while it ran has failed.
+func (h *handler) orphaned(d *resource.Doc) *resource.Doc {
+	var rec record
+	if h.ops.running(d.Key()) || json.Unmarshal(d.Body, &rec) != nil || rec.Properties.ProvisioningState != "Running" {
+		return d
+	}
+	began, err := time.Parse(time.RFC3339Nano, rec.Properties.Timestamp)
+	if err != nil || time.Since(began) < longestDeployment+time.Minute {
+		return d
+	}
+	rec.Properties.ProvisioningState = failed
+	rec.Properties.Error = &errorBody{Code: "DeploymentFailed", Message: "The server that ran the deployment ended before the deployment did. What it made is there; deploy again."}
+	body, err := json.Marshal(rec)
+	if err != nil {
+		return d
+	}
+	shown := resource.NewDoc(d.ID, body)
+	shown.System, shown.Revision = d.System, d.Revision
+	return shown
+}
+
 // stored reads a deployment's record.
 func (q *request) stored(id resource.ID) (*record, error) {
 	d, err := find(q.h.Snapshot(), id.Top())
