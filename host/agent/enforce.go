@@ -77,6 +77,9 @@ func (a *Agent) enforce(ctx context.Context) (applied bool, err error) {
 	if err != nil {
 		return false, errors.Join(append(faults, fmt.Errorf("program the kernel: %w", err))...)
 	}
+	if s, ok := a.dhcp.(interface{ Problem() error }); ok {
+		faults = append(faults, s.Problem()) // what is enforced is; what is served may not be all
+	}
 	return true, errors.Join(faults...)
 }
 

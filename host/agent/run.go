@@ -11,7 +11,6 @@ import (
 	"ringfence/host/kernel/netdev"
 	"ringfence/host/sandbox"
 	"ringfence/host/services"
-	"ringfence/host/services/dhcp"
 	"ringfence/observe"
 	"ringfence/publish"
 )
@@ -118,15 +117,15 @@ func underlayMTU(u Underlay) (mtu int, err error) {
 
 // fabric is the host's own devices: made once per process, when the first goal is there.
 type fabric struct {
-	c    Config
-	dp   *datapath.Datapath
-	log  *slog.Logger
-	mtu  int
-	dhcp *dhcp.Server
-	svc  services.Link
+	c   Config
+	dp  *datapath.Datapath
+	log *slog.Logger
+	mtu int
+	run *served // nil while nothing is served
+	svc services.Link
 }
 
-// Ensure makes the tunnel and the service pair, attaches the programs and opens DHCP. All of it may be there already.
+// Ensure makes the tunnel and the service pair, attaches the programs and opens the services. All of it may be there already.
 func (f *fabric) Ensure() (DHCP, error) {
 	if err := f.devices(); err != nil {
 		return nil, fmt.Errorf("host's devices: %w", err)
@@ -138,16 +137,16 @@ func (f *fabric) Ensure() (DHCP, error) {
 	if err := f.dp.AttachService(svc.Index); err != nil {
 		return nil, fmt.Errorf("attach to %s: %w", services.Device, err)
 	}
-	if f.dhcp != nil && svc == f.svc {
-		return f.dhcp, nil
+	if f.run != nil && svc == f.svc {
+		return f.run, nil
 	}
 	f.close()
-	if f.dhcp, err = dhcp.Open(dhcp.Options{Namespace: svc.Namespace, Device: services.Inside, Log: f.log}); err != nil {
-		f.dhcp = nil
+	run, err := serve(svc.Namespace, f.log)
+	if err != nil {
 		return nil, err
 	}
-	f.svc = svc
-	return f.dhcp, nil
+	f.run, f.svc = run, svc
+	return f.run, nil
 }
 
 // devices makes the tunnel and closes the uplink.
@@ -185,8 +184,8 @@ func (f *fabric) devices() error {
 }
 
 func (f *fabric) close() {
-	if f.dhcp != nil {
-		f.dhcp.Close()
-		f.dhcp = nil
+	if f.run != nil {
+		f.run.Close()
+		f.run = nil
 	}
 }
