@@ -167,7 +167,7 @@ func union(s *scope, a *arguments) (any, error) {
 				return nil, a.want(i, "an array like the first argument")
 			}
 			for _, e := range items {
-				known, err := member_(out, e, s)
+				known, err := among(out, e, s)
 				if err != nil {
 					return nil, err
 				}
@@ -193,7 +193,7 @@ func union(s *scope, a *arguments) (any, error) {
 	return nil, a.want(0, "an array or an object")
 }
 
-func member_(items []any, v any, s *scope) (bool, error) {
+func among(items []any, v any, s *scope) (bool, error) {
 	for _, e := range items {
 		if same, err := equal(e, v, &s.x.budget); err != nil || same {
 			return same, err
@@ -231,14 +231,14 @@ func intersection(s *scope, a *arguments) (any, error) {
 	case []any:
 		out := []any{}
 		for _, e := range first {
-			everywhere, err := member_(out, e, s)
+			everywhere, err := among(out, e, s)
 			everywhere = !everywhere
 			for i := 1; err == nil && everywhere && i < len(a.list); i++ {
 				items, ok := a.list[i].([]any)
 				if !ok {
 					return nil, a.want(i, "an array like the first argument")
 				}
-				everywhere, err = member_(items, e, s)
+				everywhere, err = among(items, e, s)
 			}
 			if err != nil {
 				return nil, err

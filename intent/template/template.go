@@ -28,7 +28,7 @@ type Env struct {
 	KnownType func(name string) (canonical string, ok bool)
 }
 
-// Plan is an expanded template.
+// Plan is an expanded template. Resolve and Outputs evaluate in place: one goroutine at a time.
 type Plan struct {
 	Resources []Resource // dependencies before dependents, else in the template's order
 	outputs   *outputs
