@@ -107,8 +107,11 @@ func (c *Client) Run(ctx context.Context) {
 			return
 		}
 		c.mu.Lock()
-		if c.received != before { // a server that gave a goal is one to come back to soon
-			wait = least
+		switch {
+		case errors.Is(err, errSentAway):
+			wait = most // coming back at once would only repeat it
+		case c.received != before:
+			wait = least // a server that gave a goal is one to come back to soon
 		}
 		c.mu.Unlock()
 		pause := wait/2 + rand.N(wait/2+1)
@@ -120,6 +123,8 @@ func (c *Client) Run(ctx context.Context) {
 		wait = min(2*wait, most)
 	}
 }
+
+var errSentAway = errors.New("sent away")
 
 // stream is the life of one connection.
 func (c *Client) stream(ctx context.Context) error {
@@ -177,7 +182,7 @@ func (c *Client) read(l *link) error {
 		case m.Ask != nil:
 			go c.answer(l, *m.Ask)
 		case m.Bye != nil:
-			return errors.New("the server says: " + m.Bye.Reason)
+			return fmt.Errorf("%w: %s", errSentAway, m.Bye.Reason)
 		case m.Beat != nil:
 		default:
 			return errors.New("a frame that is not the server's to send")

@@ -78,33 +78,28 @@ func identity[T any](v *T) string {
 	return fmt.Sprintf("%T", v) + string(unsafe.Slice((*byte)(unsafe.Pointer(v)), unsafe.Sizeof(*v)))
 }
 
-// encode makes a part. What is small is cheaper to encode again than to remember: kept says that it is not.
-func encode[T any](e *encoder, value *T, kept bool) (part, error) {
-	key := ""
-	if kept {
-		key = identity(value)
-		e.mu.Lock()
-		p, ok := e.now[key]
-		if !ok {
-			if p, ok = e.last[key]; ok {
-				e.now[key] = p
-			}
+// encode makes a part, or takes the one that was made of the same memory before.
+func encode[T any](e *encoder, value *T) (part, error) {
+	key := identity(value)
+	e.mu.Lock()
+	p, ok := e.now[key]
+	if !ok {
+		if p, ok = e.last[key]; ok {
+			e.now[key] = p
 		}
-		e.mu.Unlock()
-		if ok {
-			return p, nil
-		}
+	}
+	e.mu.Unlock()
+	if ok {
+		return p, nil
 	}
 	body, err := json.Marshal(value)
 	if err != nil {
 		return part{}, err
 	}
-	p := part{hash: hashOf(body), body: body, value: *value}
-	if kept {
-		e.mu.Lock()
-		e.now[key] = p
-		e.mu.Unlock()
-	}
+	p = part{hash: hashOf(body), body: body, value: *value}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.now[key] = p
 	return p, nil
 }
 
@@ -114,13 +109,13 @@ func (e *encoder) take(h *goal.Host) (*manifest, error) {
 	rest.Ports, rest.VNets, rest.Groups = nil, nil, nil
 	m := &manifest{parts: map[Hash]json.RawMessage{}, frame: goalFrame{Host: rest}}
 	var err error
-	if m.frame.Ports, err = takeAll(e, m, h.Ports, false); err != nil {
+	if m.frame.Ports, err = takeAll(e, m, h.Ports); err != nil {
 		return nil, fmt.Errorf("encode goal of %s: %w", h.Name, err)
 	}
-	if m.frame.VNets, err = takeAll(e, m, h.VNets, true); err != nil {
+	if m.frame.VNets, err = takeAll(e, m, h.VNets); err != nil {
 		return nil, fmt.Errorf("encode goal of %s: %w", h.Name, err)
 	}
-	if m.frame.Groups, err = takeAll(e, m, h.Groups, true); err != nil {
+	if m.frame.Groups, err = takeAll(e, m, h.Groups); err != nil {
 		return nil, fmt.Errorf("encode goal of %s: %w", h.Name, err)
 	}
 	bare := m.frame
@@ -133,10 +128,10 @@ func (e *encoder) take(h *goal.Host) (*manifest, error) {
 	return m, nil
 }
 
-func takeAll[T any](e *encoder, m *manifest, values []T, kept bool) ([]Hash, error) {
+func takeAll[T any](e *encoder, m *manifest, values []T) ([]Hash, error) {
 	var names []Hash
 	for i := range values {
-		p, err := encode(e, &values[i], kept)
+		p, err := encode(e, &values[i])
 		if err != nil {
 			return nil, err
 		}

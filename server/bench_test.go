@@ -41,3 +41,29 @@ func BenchmarkReplaceFullNSG(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkSmallWriteAmongMany is an NSG of one rule replaced where 300 machines are.
+func BenchmarkSmallWriteAmongMany(b *testing.B) {
+	p := newPlane(b)
+	p.twoHosts()
+	p.network()
+	for i := range 300 {
+		name := fmt.Sprintf("x%d", i)
+		if r := p.do(http.MethodPut, network+"networkInterfaces/"+name, wide(i)); r.status != http.StatusCreated {
+			b.Fatalf("%d %s", r.status, r.body)
+		}
+		p.must(compute+"virtualMachines/"+name, vm(name, name, fmt.Sprintf("host%d", 1+i%2)))
+	}
+	n := 0
+	for b.Loop() {
+		n++
+		p.must(network+"networkSecurityGroups/n", nsg(100+n%1000))
+	}
+}
+
+// wide is an interface with an address of its own in a large subnet.
+func wide(i int) string {
+	subnet := "wide-" + "ab"[i%2:i%2+1]
+	return strings.Replace(nic(subnet), `"properties":{"subnet"`,
+		fmt.Sprintf(`"properties":{"privateIPAllocationMethod":"Static","privateIPAddress":"10.%d.%d.%d","subnet"`, 1+i%2, i/200, 10+i/2%100*2), 1)
+}

@@ -273,7 +273,8 @@ func (p *plane) network() {
 	p.t.Helper()
 	p.must(group, `{"location":"westeurope"}`)
 	p.must(network+"networkSecurityGroups/n", nsg(100))
-	p.must(network+"virtualNetworks/v", `{"location":"westeurope","properties":{"addressSpace":{"addressPrefixes":["10.0.0.0/16"]},"subnets":[
+	p.must(network+"virtualNetworks/v", `{"location":"westeurope","properties":{"addressSpace":{"addressPrefixes":["10.0.0.0/16","10.1.0.0/16","10.2.0.0/16"]},"subnets":[
+		{"name":"wide-a","properties":{"addressPrefix":"10.1.0.0/16"}},{"name":"wide-b","properties":{"addressPrefix":"10.2.0.0/16"}},
 		{"name":"a","properties":{"addressPrefix":"10.0.1.0/24","networkSecurityGroup":{"id":"`+network+`networkSecurityGroups/n"}}},
 		{"name":"b","properties":{"addressPrefix":"10.0.2.0/24"}}]}}`)
 	p.must(network+"networkInterfaces/i", nic("a"))
