@@ -111,12 +111,15 @@ func (a *app) newClient() (*client, error) {
 	return tlsClient(st.Endpoint, st.CA, t.Token)
 }
 
+// answerTime is longer than any request is held by a server that lives.
+const answerTime = 2 * time.Minute
+
 func socketClient(path string) *client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", path)
 	}
-	return &client{http: &http.Client{Transport: &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 16}}, base: "http://operator"}
+	return &client{http: &http.Client{Transport: &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 16, ResponseHeaderTimeout: answerTime}}, base: "http://operator"}
 }
 
 func tlsClient(endpoint, ca, token string) (*client, error) {
@@ -124,7 +127,7 @@ func tlsClient(endpoint, ca, token string) (*client, error) {
 	if err != nil || u.Host == "" {
 		return nil, usagef("--endpoint %q: expected https://HOST:PORT or unix:PATH", endpoint)
 	}
-	tr := &http.Transport{MaxIdleConnsPerHost: 16, ForceAttemptHTTP2: true}
+	tr := &http.Transport{MaxIdleConnsPerHost: 16, ForceAttemptHTTP2: true, ResponseHeaderTimeout: answerTime}
 	if ca != "" {
 		pem, err := os.ReadFile(ca)
 		if err != nil {

@@ -32,7 +32,9 @@ everything else.
 Examples:
   ringfence group create -n shop --as contoso
   ringfence deploy -g shop -f examples/three-tier/template.json --as contoso
-  ringfence deploy -g shop -f azuredeploy.json -p @azuredeploy.parameters.json vnetName=hub`
+  ringfence deploy -g shop -f azuredeploy.json -p @azuredeploy.parameters.json vnetName=hub
+
+The template language's functions that are supported: ` + strings.Join(template.Functions(), ", ") + `.`
 }
 
 // deploymentCommands are the words of az; `ringfence deploy` is the short one.

@@ -27,7 +27,7 @@ type labUp struct {
 	Hosts  int      `default:"2" help:"Number of hosts."`
 	Name   string   `help:"Name of the lab; else that of --lab."`
 	Lists  []string `name:"prefix-list" sep:"none" placeholder:"NAME=PREFIX,…" help:"A service tag of the operator's, for security rules; may be repeated."`
-	Config string   `type:"existingfile" help:"YAML file with prefix_lists (name: [prefixes]) and locations ([names])."`
+	Config string   `type:"existingfile" help:"YAML file with prefix_lists (name: [prefixes]), locations ([names]) and dns_forwarders ([addresses])."`
 }
 
 func (labUp) Help() string {
@@ -57,6 +57,7 @@ func (c *labUp) Run(a *app) error {
 type labFile struct {
 	PrefixLists map[string][]string `yaml:"prefix_lists"`
 	Locations   []string            `yaml:"locations"`
+	Forwarders  []string            `yaml:"dns_forwarders"`
 }
 
 // config joins the file with the flags, which come later and win by name.
@@ -90,7 +91,13 @@ func (c *labUp) config() (lab.Config, error) {
 			}
 		}
 	}
-	return lab.Config{Hosts: c.Hosts, PrefixLists: f.PrefixLists, Locations: f.Locations}, nil
+	for _, s := range f.Forwarders {
+		_, err := netip.ParseAddr(s)
+		if _, portErr := netip.ParseAddrPort(s); err != nil && portErr != nil {
+			return lab.Config{}, usagef("DNS forwarder %q: expected IP or IP:PORT", s)
+		}
+	}
+	return lab.Config{Hosts: c.Hosts, PrefixLists: f.PrefixLists, Locations: f.Locations, Forwarders: f.Forwarders}, nil
 }
 
 // prefixLists reads back which tags the lab's server was given.

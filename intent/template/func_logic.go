@@ -1,7 +1,9 @@
 package template
 
 import (
+	"maps"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -10,12 +12,25 @@ var functions map[string]function
 
 func init() {
 	functions = map[string]function{}
-	for _, group := range []map[string]function{logicFunctions, numberFunctions, stringFunctions, arrayFunctions, scopeFunctions, addressFunctions} {
+	functionGroups = []map[string]function{logicFunctions, numberFunctions, stringFunctions, arrayFunctions, scopeFunctions, addressFunctions}
+	for _, group := range functionGroups {
 		for name, f := range group {
 			functions[strings.ToLower(name)] = f
 		}
 	}
 }
+
+// Functions lists the names of the supported functions, spelt as Azure spells them.
+func Functions() []string {
+	var out []string
+	for _, group := range functionGroups {
+		out = slices.AppendSeq(out, maps.Keys(group))
+	}
+	slices.Sort(out)
+	return out
+}
+
+var functionGroups []map[string]function
 
 var logicFunctions = map[string]function{
 	"if":       {least: 3, most: 3, lazy: ifThen},
