@@ -285,7 +285,7 @@ func (u *update) retire(in []sizeClass, w blobWord) {
 // stage puts the new blobs where words can point to.
 func (u *update) stage() error {
 	for name, in := range u.staged {
-		if err := bpf.PutInner(u.maps(name), in); err != nil {
+		if err := bpf.PutInner(&u.d.done, u.maps(name), in); err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -61,7 +62,9 @@ func TestPutInner(t *testing.T) {
 		in = append(in, Inner{slot, m})
 	}
 	start := time.Now()
-	if err := PutInner(outer, in); err != nil {
+	var g sync.WaitGroup
+	defer g.Wait()
+	if err := PutInner(&g, outer, in); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("visible after %v", time.Since(start))

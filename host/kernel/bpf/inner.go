@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -20,8 +21,9 @@ type Inner struct {
 }
 
 // PutInner puts maps into slots and returns as soon as lookups see them; it closes them. The kernel holds the writer back for
-// a grace period of many milliseconds, for which nobody has to wait who puts into unused slots.
-func PutInner(outer *ebpf.Map, in []Inner) error {
+// a grace period of many milliseconds, for which nobody has to wait who puts into unused slots: the writer stays in g, and
+// outer stays open until g is done.
+func PutInner(g *sync.WaitGroup, outer *ebpf.Map, in []Inner) error {
 	if len(in) == 0 {
 		return nil
 	}
@@ -36,13 +38,13 @@ func PutInner(outer *ebpf.Map, in []Inner) error {
 	}
 	want, _ := info.ID()
 	done := make(chan error, 1)
-	go func() {
+	g.Go(func() {
 		_, err := outer.BatchUpdate(keys, fds, nil)
 		for _, e := range in {
 			e.Map.Close()
 		}
 		done <- err
-	}()
+	})
 	for {
 		select {
 		case err := <-done:
