@@ -25,6 +25,9 @@ var expected = map[string]bool{
 	"failed to update storage version":                                                     true,
 }
 
+// maxLogged bounds what is told of a request: etcd would write out all of it.
+const maxLogged = 300
+
 type slogCore struct {
 	log     *slog.Logger
 	closing *atomic.Bool
@@ -54,6 +57,9 @@ func (c *slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	}
 	attrs := make([]slog.Attr, 0, len(enc.Fields))
 	for k, v := range enc.Fields {
+		if text, is := v.(string); is && len(text) > maxLogged {
+			v = text[:maxLogged] + "…"
+		}
 		attrs = append(attrs, slog.Any(k, v))
 	}
 	level := slog.LevelWarn
