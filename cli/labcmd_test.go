@@ -17,16 +17,16 @@ func TestLabConfig(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("prefix_lists:\n  Storage: [192.0.2.0/24]\n  Sql: [198.51.100.0/24, '2001:db8::/48']\nlocations: [westeurope]\n")
+	write("prefix_lists:\n  Storage: [192.0.2.0/24]\n  Sql: [198.51.100.0/24, '2001:db8::/48']\nlocations: [westeurope]\ndns_forwarders: [192.0.2.53, '[2001:db8::53]:5353']\n")
 	c, err := (&labUp{Hosts: 3, Config: file, Lists: []string{"Storage=203.0.113.0/28,fd00::/64"}}).config()
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := map[string][]string{"Storage": {"203.0.113.0/28", "fd00::/64"}, "Sql": {"198.51.100.0/24", "2001:db8::/48"}}
-	if d := cmp.Diff(want, c.PrefixLists); d != "" || c.Hosts != 3 || len(c.Locations) != 1 {
+	if d := cmp.Diff(want, c.PrefixLists); d != "" || c.Hosts != 3 || len(c.Locations) != 1 || len(c.Forwarders) != 2 {
 		t.Errorf("%s %+v", d, c)
 	}
-	for text, want := range map[string]string{"prefixlists: {}": "field prefixlists not found", "prefix_lists: {A: [x]}": `prefix list A: "x" is no address prefix`} {
+	for text, want := range map[string]string{"prefixlists: {}": "field prefixlists not found", "prefix_lists: {A: [x]}": `prefix list A: "x" is no address prefix`, "dns_forwarders: [me]": `DNS forwarder "me"`} {
 		write(text)
 		if _, err := (&labUp{Config: file}).config(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", text, err)

@@ -24,6 +24,7 @@ type Config struct {
 	Listen      string              // where the API listens; "" stands for a free port of 127.0.0.1
 	Locations   []string            // regions to offer; nil: the server's own
 	PrefixLists map[string][]string // service tags that the operator defines
+	Forwarders  []string            // DNS servers for names outside, IP or IP:PORT, as the hosts reach them
 	Progress    func(step string)   // told what is being done; may be nil
 }
 
