@@ -31,7 +31,6 @@ type update struct {
 	lost     []lostAddress
 	flush    map[uint32]uint32 // portWord.key of ports whose flows are judged anew → epoch
 	checks   map[check]uint64  // words that must read back as they were written
-	broken   map[groupKey]bool // could not be compiled
 	moved    map[uint32]bool   // virtual networks whose forwarding state changed
 	tables   map[uint32]bool   // virtual networks that cannot be compiled
 	combined map[uint32][]combo
@@ -74,10 +73,7 @@ func (d *Datapath) Apply(ctx context.Context, h *goal.Host, devices func(port ui
 	if h.Underlay != d.opts.Underlay {
 		return fmt.Errorf("datapath: the goal is for the host at %v, this is %v", h.Underlay, d.opts.Underlay)
 	}
-	u := &update{d: d, h: h, k: &d.kernel, devices: devices,
-		plans: map[uint32]plan{}, groups: map[string]*goal.Group{}, before: map[[16]byte][16]byte{}, staged: map[string][]bpf.Inner{},
-		unused: map[retired]bool{}, checks: map[check]uint64{}, broken: map[groupKey]bool{}, moved: map[uint32]bool{},
-		flush: map[uint32]uint32{}, tables: map[uint32]bool{}, combined: map[uint32][]combo{}}
+	u := d.begin(h, devices)
 	err := u.run(ctx)
 	for b := range u.unused {
 		u.retired = append(u.retired, b)
@@ -95,11 +91,23 @@ func (d *Datapath) Apply(ctx context.Context, h *goal.Host, devices func(port ui
 	return nil
 }
 
-func (u *update) run(ctx context.Context) error {
-	for _, step := range []func() error{
+func (d *Datapath) begin(h *goal.Host, devices func(uint32) (int, bool)) *update {
+	return &update{d: d, h: h, k: &d.kernel, devices: devices,
+		plans: map[uint32]plan{}, groups: map[string]*goal.Group{}, before: map[[16]byte][16]byte{}, staged: map[string][]bpf.Inner{},
+		unused: map[retired]bool{}, checks: map[check]uint64{}, moved: map[uint32]bool{},
+		flush: map[uint32]uint32{}, tables: map[uint32]bool{}, combined: map[uint32][]combo{}}
+}
+
+// steps are in the order of the laws; a process may die between any two of them.
+func (u *update) steps() []func() error {
+	return []func() error{
 		u.compileVNets, u.compileGroups, u.stage, u.flip, u.addEndpoints, u.publishPorts, u.removePorts, u.removeEndpoints, u.moveEpochs,
 		u.verify, bpf.Quiesce, u.finish,
-	} {
+	}
+}
+
+func (u *update) run(ctx context.Context) error {
+	for _, step := range u.steps() {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -195,7 +203,6 @@ func (u *update) compileGroups() error {
 			}
 			seen[k] = true
 			if err := u.compileGroup(k, id); err != nil {
-				u.broken[k] = true
 				u.faults = append(u.faults, err)
 			}
 		}

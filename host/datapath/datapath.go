@@ -68,6 +68,8 @@ type Datapath struct {
 	stop chan struct{}
 	done sync.WaitGroup
 
+	closing sync.Once
+
 	mu     sync.Mutex // Apply and the Attach calls
 	kernel state      // what is programmed
 
@@ -191,11 +193,13 @@ func (d *Datapath) Generation() uint64 {
 
 // Close releases the process's handles; everything pinned stays in force.
 func (d *Datapath) Close() error {
-	close(d.stop)
-	d.done.Wait()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.coll.Close()
+	d.closing.Do(func() {
+		close(d.stop)
+		d.done.Wait()
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.coll.Close()
+	})
 	return nil
 }
 
