@@ -202,9 +202,9 @@ func runCollector[K flowKey4 | flowKey6](d *Datapath, fam string, keys []K, todo
 		if _, err := d.coll.Maps["gc_keys"+fam].BatchUpdate(index[:n], keys[:n], nil); err != nil {
 			return done, fmt.Errorf("collect flows: %w", err)
 		}
-		ctx := gcContext{Now: now(), Todo: todo, N: uint32(n)}
+		ctx := gcContext{Now: now(), Todo: todo, N: uint32(n), Family: uint32(fam[0] - '0')}
 		var out gcContext
-		if _, err := d.coll.Programs["collect"+fam].Run(&ebpf.RunOptions{Context: ctx, ContextOut: &out}); err != nil {
+		if _, err := d.coll.Programs["collect_flows"].Run(&ebpf.RunOptions{Context: ctx, ContextOut: &out}); err != nil {
 			return done, fmt.Errorf("collect flows: %w", err)
 		}
 		done += int(out.Done)

@@ -159,7 +159,7 @@ type eventRecord struct {
 
 type gcContext struct {
 	Now                   uint64
-	Todo, N, Done, Unused uint32
+	Todo, N, Done, Family uint32
 }
 
 // devices is how many ifindexes are looked up in an array, larger ones in a hash.

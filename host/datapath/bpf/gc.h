@@ -12,7 +12,7 @@ MAP(gc_keys6, MAP_ARRAY, u32, struct flow_key6, GC_BATCH);
 struct gc {
 	u64 now;
 	u32 todo, n; // GC_*, keys
-	u32 done, unused;
+	u32 done, family;
 };
 
 MAP(gc_packet, MAP_ARRAY, u32, struct pkt, 1);
@@ -107,19 +107,15 @@ static long collect_one6(u32 i, struct gc *gc)
 }
 
 SEC("syscall")
-int collect4(struct gc *ctx)
+int collect_flows(struct gc *ctx)
 {
 	struct gc gc = {.now = ctx->now, .todo = ctx->todo};
-	bpf_loop(ctx->n < GC_BATCH ? ctx->n : GC_BATCH, collect_one4, &gc, 0);
-	ctx->done = gc.done;
-	return 0;
-}
+	u32 n = ctx->n < GC_BATCH ? ctx->n : GC_BATCH;
 
-SEC("syscall")
-int collect6(struct gc *ctx)
-{
-	struct gc gc = {.now = ctx->now, .todo = ctx->todo};
-	bpf_loop(ctx->n < GC_BATCH ? ctx->n : GC_BATCH, collect_one6, &gc, 0);
+	if (ctx->family == 4)
+		bpf_loop(n, collect_one4, &gc, 0);
+	else
+		bpf_loop(n, collect_one6, &gc, 0);
 	ctx->done = gc.done;
 	return 0;
 }
