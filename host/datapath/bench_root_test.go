@@ -206,3 +206,62 @@ func BenchmarkApply(b *testing.B) {
 		b.ReportMetric(0, "ns/op")
 	})
 }
+
+// BenchmarkFlows judges packets of established flows in random order, one run each, over tables of two sizes; a local connection
+// takes two entries. It also tells what a table of a million entries takes.
+func BenchmarkFlows(b *testing.B) {
+	for _, n := range []int{1 << 15, 1 << 19} {
+		b.Run(fmt.Sprintf("entries=%d", 2*n), func(b *testing.B) {
+			newRunway(b, 5*n, 1000, 4000, -1, func(r *runway) {
+				frame := func(i int, flags uint8) []byte { return r.frame(uint16(1024+i%60000), uint16(2000+i/60000), flags, false) }
+				for i := range n {
+					if ret, _, err := r.d.coll.Programs["port_out"].Benchmark(frame(i, model.SYN), 1, nil); err != nil || ret != 7 {
+						b.Fatalf("returned %d: %v", ret, err)
+					}
+				}
+				nothing := r.emptyOnce(b)
+				rnd := rand.New(rand.NewPCG(1, 1))
+				var ns []time.Duration
+				for range 50_000 {
+					ret, d, err := r.d.coll.Programs["port_out"].Benchmark(frame(rnd.IntN(n), model.ACK), 1, nil)
+					if err != nil || ret != 7 {
+						b.Fatalf("returned %d: %v", ret, err)
+					}
+					ns = append(ns, d-nothing)
+				}
+				slices.Sort(ns)
+				b.ReportMetric(float64(ns[len(ns)/2]), "ns-p50")
+				b.ReportMetric(float64(ns[len(ns)*99/100]), "ns-p99")
+				if i, err := r.d.coll.Maps["flows4"].Info(); err == nil {
+					if bytes, ok := i.Memlock(); ok {
+						b.ReportMetric(float64(bytes)/float64(5*n), "B/entry")
+					}
+				}
+				b.ReportMetric(0, "ns/op")
+			})
+		})
+	}
+}
+
+// BenchmarkGroup compiles a full NSG and says how much memory it takes in the kernel.
+func BenchmarkGroup(b *testing.B) {
+	for _, c := range []struct{ rules, prefixes int }{{3, 3}, {100, 200}, {1000, 1000}, {1000, 2000}, {1000, 4000}} {
+		b.Run(fmt.Sprintf("rules=%d/prefixes=%d", c.rules, c.prefixes), func(b *testing.B) {
+			g := bigGroup("full", c.rules/2, c.prefixes/2, -1) // half of them in each direction
+			n := goal.VNet{VNI: 1, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
+			k := newClasses(1)
+			if _, err := k.need(planOf(&n).combos()); err != nil {
+				b.Fatal(err)
+			}
+			size := 0
+			for b.Loop() {
+				class, _, err := groupBlob(&g, k)
+				if err != nil {
+					b.Fatal(err)
+				}
+				size = groupClasses[class-1].size
+			}
+			b.ReportMetric(float64(size)/1024, "KiB")
+		})
+	}
+}
