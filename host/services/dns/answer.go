@@ -171,10 +171,11 @@ func (q *query) pack(r *dns.Msg, buf []byte) []byte {
 		r.Extra = append(r.Extra, o)
 	}
 	r.Compress = len(r.Answer)+len(r.Ns) > 0
-	if limit := q.size(); r.Len() > limit {
-		r.Truncate(limit)
-	}
 	b, err := r.PackBuffer(buf[:cap(buf)])
+	if limit := q.size(); err == nil && len(b) > limit {
+		r.Truncate(limit)
+		b, err = r.PackBuffer(buf[:cap(buf)])
+	}
 	if err != nil {
 		var header [headerLen]byte
 		binary.BigEndian.PutUint16(header[:], q.msg.Id)
