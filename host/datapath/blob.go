@@ -16,7 +16,7 @@ type sizeClass struct {
 var (
 	groupClasses = []sizeClass{
 		{"group_2k", 2 << 10}, {"group_8k", 8 << 10}, {"group_32k", 32 << 10}, {"group_128k", 128 << 10},
-		{"group_512k", 512 << 10}, {"group_2m", 2 << 20}, {"group_8m", 8 << 20},
+		{"group_256k", 256 << 10}, {"group_1m", 1 << 20}, {"group_8m", 8 << 20},
 	}
 	tableClasses = []sizeClass{{"vnet_2k", 2 << 10}, {"vnet_32k", 32 << 10}, {"vnet_512k", 512 << 10}, {"vnet_8m", 8 << 20}}
 )

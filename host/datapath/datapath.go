@@ -117,7 +117,29 @@ func (d *Datapath) start() error {
 	if err := d.kernel.read(d.coll); err != nil {
 		return err
 	}
-	return d.relink()
+	if err := d.relink(); err != nil {
+		return err
+	}
+	return d.dropOldLayouts()
+}
+
+// dropOldLayouts lets go of maps that programs of another version used. Their state is lost: until the first goal everything
+// is dropped.
+func (d *Datapath) dropOldLayouts() error {
+	old, err := filepath.Glob(filepath.Join(d.opts.Pin, "maps-*"))
+	if err != nil {
+		return err
+	}
+	for _, dir := range old {
+		if dir == d.opts.maps() {
+			continue
+		}
+		d.opts.Log.Warn("state of another layout is dropped", "pins", dir)
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("drop pins of another layout: %w", err)
+		}
+	}
+	return nil
 }
 
 // encapsulation is what VXLAN over IPv4 adds to an inner packet: Ethernet, VXLAN, UDP and IP headers.

@@ -68,4 +68,13 @@ func TestOpenAndReopen(t *testing.T) {
 	if g := d.Generation(); g != 0 {
 		t.Errorf("generation %d of a new data plane", g)
 	}
+	old := filepath.Join(o.Pin, "maps-0")
+	if err := os.Mkdir(old, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d.Close()
+	openTest(t, o)
+	if _, err := os.Stat(old); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("pins of another layout are left: %v", err)
+	}
 }

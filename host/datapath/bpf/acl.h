@@ -73,8 +73,8 @@ GLOBAL int ask_group(struct pkt *p, u32 group, u32 dir, u32 platform)
 	BLOB_CASE(2, group_8k, 8 << 10);
 	BLOB_CASE(3, group_32k, 32 << 10);
 	BLOB_CASE(4, group_128k, 128 << 10);
-	BLOB_CASE(5, group_512k, 512 << 10);
-	BLOB_CASE(6, group_2m, 2 << 20);
+	BLOB_CASE(5, group_256k, 256 << 10);
+	BLOB_CASE(6, group_1m, 1 << 20);
 	BLOB_CASE(7, group_8m, 8 << 20);
 	default:
 		return INTERNAL;
