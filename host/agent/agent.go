@@ -40,13 +40,16 @@ type Sandboxes interface {
 	Spec(p goal.Port) sandbox.Spec
 }
 
-// DHCP is what it needs of host/services/dhcp.
-type DHCP interface{ Set(h *goal.Host) }
+// Services are the host's services for VMs: DHCP, DNS, metadata.
+type Services interface {
+	Set(h *goal.Host)
+	Problem() error // which of them do not run, nil when all do
+}
 
 // Fabric makes the host's own devices: tunnel, service pair, uplink's guard. It is called before the first goal is applied and with
 // every resync; it does nothing when all is there.
 type Fabric interface {
-	Ensure() (DHCP, error)
+	Ensure() (Services, error)
 }
 
 // Stream is the agent's end of publish.
@@ -77,7 +80,7 @@ const (
 // Agent is the loop's state. Everything in it but the answers belongs to the loop's goroutine.
 type Agent struct {
 	Deps
-	dhcp    DHCP
+	serving Services
 	current *goal.Host        // the newest goal, nil before the first
 	devices map[uint32]device // ports whose device is made and attached
 	pruned  bool              // what an earlier process left was removed
@@ -172,7 +175,7 @@ func (a *Agent) due(ctx context.Context, now time.Time) {
 	} else if passed(&a.resyncAt) {
 		// Others may have removed what was made: look at everything again.
 		clear(a.devices)
-		a.dhcp = nil
+		a.serving = nil
 		a.guests.table.Resync()
 		a.apply(ctx)
 	}

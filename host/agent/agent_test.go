@@ -62,7 +62,7 @@ func (k *kernel) taken() []string {
 	return s
 }
 
-// The kernel as datapath, sandboxes, fabric and DHCP.
+// The kernel as datapath, sandboxes, fabric and services.
 
 func (k *kernel) DetachPort(index uint32) error {
 	defer k.lock()()
@@ -175,9 +175,11 @@ func (k *kernel) Set(h *goal.Host) {
 	k.served = h.Generation
 }
 
+func (k *kernel) Problem() error { return nil }
+
 type fakeFabric struct{ k *kernel }
 
-func (f fakeFabric) Ensure() (DHCP, error) {
+func (f fakeFabric) Ensure() (Services, error) {
 	defer f.k.lock()()
 	return f.k, f.k.do("fabric")
 }

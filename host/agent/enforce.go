@@ -55,11 +55,11 @@ func (a *Agent) configure() {
 }
 
 // enforce is the order that never opens a hole: a port index that names another NIC now is closed first; devices are made and
-// attached while their ports drop; then the tables are flipped; then DHCP speaks. A port whose device or policy cannot be made stays
+// attached while their ports drop; then the tables are flipped; then the services speak. A port whose device or policy cannot be made stays
 // closed, the others go on: applied says that the tables are the goal's.
 func (a *Agent) enforce(ctx context.Context) (applied bool, err error) {
-	if a.dhcp == nil {
-		if a.dhcp, err = a.Fabric.Ensure(); err != nil {
+	if a.serving == nil {
+		if a.serving, err = a.Fabric.Ensure(); err != nil {
 			return false, err
 		}
 	}
@@ -73,14 +73,11 @@ func (a *Agent) enforce(ctx context.Context) (applied bool, err error) {
 		}
 	}
 	err = a.Datapath.Apply(ctx, a.current, a.device)
-	a.dhcp.Set(a.current)
+	a.serving.Set(a.current)
 	if err != nil {
 		return false, errors.Join(append(faults, fmt.Errorf("program the kernel: %w", err))...)
 	}
-	if s, ok := a.dhcp.(interface{ Problem() error }); ok {
-		faults = append(faults, s.Problem()) // what is enforced is; what is served may not be all
-	}
-	return true, errors.Join(faults...)
+	return true, errors.Join(append(faults, a.serving.Problem())...)
 }
 
 func (a *Agent) device(port uint32) (int, bool) {

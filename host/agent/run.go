@@ -126,7 +126,7 @@ type fabric struct {
 }
 
 // Ensure makes the tunnel and the service pair, attaches the programs and opens the services. All of it may be there already.
-func (f *fabric) Ensure() (DHCP, error) {
+func (f *fabric) Ensure() (Services, error) {
 	if err := f.devices(); err != nil {
 		return nil, fmt.Errorf("host's devices: %w", err)
 	}

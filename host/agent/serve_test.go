@@ -60,7 +60,7 @@ func (l *limping) Problem() error {
 	return err
 }
 
-func (l *limping) Ensure() (DHCP, error) { return l, nil }
+func (l *limping) Ensure() (Services, error) { return l, nil }
 
 // The problem of a service goes up with the acknowledgement; the policy is in force, the guests are configured, and it is tried again.
 func TestServiceProblemIsAcknowledged(t *testing.T) {
