@@ -173,6 +173,43 @@ func TestWhoIsAnswered(t *testing.T) {
 	}
 }
 
+// A goal that changes rules only costs a comparison; every change of names is seen.
+func TestZonesAreKept(t *testing.T) {
+	s := testServer()
+	first := s.table.Load()
+	s.Set(twoVNets())
+	if again := s.table.Load(); again.zones[100] != first.zones[100] || again.zones[101] != first.zones[101] {
+		t.Error("a zone in which nothing changed is made anew")
+	}
+	for what, change := range map[string]func(n *goal.VNet){
+		"domain":  func(n *goal.VNet) { n.Domain = "x.internal" },
+		"prefix":  func(n *goal.VNet) { n.Prefixes = n.Prefixes[1:] },
+		"host":    func(n *goal.VNet) { n.Names[0].Host = "other" },
+		"address": func(n *goal.VNet) { n.Names[0].IPs[0] = n.Names[0].IPs[0].Next() },
+		"fewer":   func(n *goal.VNet) { n.Names = n.Names[1:] },
+	} {
+		h := twoVNets()
+		change(&h.VNets[0])
+		s.Set(h)
+		if next := s.table.Load(); next.zones[100] == first.zones[100] || next.zones[101] != first.zones[101] {
+			t.Errorf("%s: the wrong zones are kept", what)
+		}
+		s.Set(twoVNets())
+		first = s.table.Load()
+	}
+}
+
+func BenchmarkSet(b *testing.B) {
+	h := twoVNets()
+	for i := range 10_000 {
+		h.VNets[0].Names = append(h.VNets[0].Names, goal.Name{Host: fmt.Sprintf("vm%d", i), IPs: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})}})
+	}
+	s := newServer(Options{})
+	for b.Loop() {
+		s.Set(h)
+	}
+}
+
 func TestForm(t *testing.T) {
 	s := testServer()
 	good := pack(t, question("web.", dns.TypeA))

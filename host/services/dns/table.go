@@ -28,6 +28,7 @@ const (
 type table struct {
 	generation uint64
 	ports      map[uint32]*port
+	zones      map[uint32]*zone // by VNI
 	forwarders []netip.AddrPort
 }
 
@@ -41,7 +42,8 @@ type port struct {
 
 // zone is what one virtual network knows.
 type zone struct {
-	serial   uint32
+	from     goal.VNet // Domain, Prefixes and Names that it was made from
+	serial   uint32    // generation that brought them
 	domain   string // with dots at both ends: ".abc.rx.internal.cloudapp.net."; "" when there is none
 	prefixes []netip.Prefix
 	hosts    map[string]*host
@@ -54,15 +56,20 @@ type host struct {
 	v4, v6 []netip.Addr
 }
 
-// newTable keeps the rates of ports that were there before.
+// newTable keeps the rates of ports that were there before, and zones in which nothing changed: most goals change rules only.
 func newTable(h *goal.Host, old *table, perSecond int) *table {
-	t := &table{generation: h.Generation, ports: make(map[uint32]*port, len(h.Ports)), forwarders: slices.Clone(h.Forwarders)}
-	zones := make(map[uint32]*zone, len(h.VNets))
+	t := &table{generation: h.Generation, ports: make(map[uint32]*port, len(h.Ports)), zones: make(map[uint32]*zone, len(h.VNets)),
+		forwarders: slices.Clone(h.Forwarders)}
 	for i := range h.VNets {
-		zones[h.VNets[i].VNI] = newZone(&h.VNets[i], uint32(h.Generation))
+		n := &h.VNets[i]
+		if old != nil && old.zones[n.VNI].madeFrom(n) {
+			t.zones[n.VNI] = old.zones[n.VNI]
+		} else {
+			t.zones[n.VNI] = newZone(n, uint32(h.Generation))
+		}
 	}
 	for i := range h.Ports {
-		p := &port{index: h.Ports[i].Index, zone: zones[h.Ports[i].VNI]}
+		p := &port{index: h.Ports[i].Index, zone: t.zones[h.Ports[i].VNI]}
 		if p.zone == nil {
 			continue
 		}
@@ -76,12 +83,19 @@ func newTable(h *goal.Host, old *table, perSecond int) *table {
 	return t
 }
 
+func (z *zone) madeFrom(n *goal.VNet) bool {
+	return z != nil && z.from.Domain == n.Domain && slices.Equal(z.from.Prefixes, n.Prefixes) &&
+		slices.EqualFunc(z.from.Names, n.Names, func(a, b goal.Name) bool { return a.Host == b.Host && slices.Equal(a.IPs, b.IPs) })
+}
+
 func newZone(n *goal.VNet, serial uint32) *zone {
 	z := &zone{serial: serial, prefixes: slices.Clone(n.Prefixes), hosts: make(map[string]*host, len(n.Names)), byIP: map[netip.Addr]*host{}}
 	if n.Domain != "" {
 		z.domain = "." + strings.ToLower(n.Domain) + "."
 	}
+	z.from = goal.VNet{Domain: n.Domain, Prefixes: z.prefixes, Names: make([]goal.Name, 0, len(n.Names))}
 	for _, name := range n.Names {
+		z.from.Names = append(z.from.Names, goal.Name{Host: name.Host, IPs: slices.Clone(name.IPs)})
 		h := &host{name: strings.ToLower(name.Host)}
 		for _, ip := range name.IPs {
 			if ip.Is4() {
