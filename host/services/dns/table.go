@@ -44,7 +44,7 @@ type port struct {
 type zone struct {
 	from     goal.VNet // Domain, Prefixes and Names that it was made from
 	serial   uint32    // generation that brought them
-	domain   string // with dots at both ends: ".abc.rx.internal.cloudapp.net."; "" when there is none
+	domain   string    // with dots at both ends: ".abc.rx.internal.cloudapp.net."; "" when there is none
 	prefixes []netip.Prefix
 	hosts    map[string]*host
 	byIP     map[netip.Addr]*host
