@@ -213,7 +213,9 @@ func BenchmarkFlows(b *testing.B) {
 	for _, n := range []int{1 << 15, 1 << 19} {
 		b.Run(fmt.Sprintf("entries=%d", 2*n), func(b *testing.B) {
 			newRunway(b, 5*n, 1000, 4000, -1, func(r *runway) {
-				frame := func(i int, flags uint8) []byte { return r.frame(uint16(1024+i%60000), uint16(2000+i/60000), flags, false) }
+				frame := func(i int, flags uint8) []byte {
+					return r.frame(uint16(1024+i%60000), uint16(2000+i/60000), flags, false)
+				}
 				for i := range n {
 					if ret, _, err := r.d.coll.Programs["port_out"].Benchmark(frame(i, model.SYN), 1, nil); err != nil || ret != 7 {
 						b.Fatalf("returned %d: %v", ret, err)
