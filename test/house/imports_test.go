@@ -35,15 +35,16 @@ var allowed = map[string][]string{
 	// 5 what happened
 	"observe": {},
 	// wiring and people's ends
-	"server":        {"intent", "compile", "goal", "observe", "publish", "verify", "host/kernel/netns"},
-	"lab":           {"goal", "observe", "host/kernel", "host/sandbox"},
-	"cli":           {"intent/resource", "intent/template", "goal", "observe", "server", "host/agent", "host/sandbox", "lab", "examples"},
-	"examples":      {},
-	"cmd/ringfence": {"cli", "server", "host/agent", "lab"},
-	"docs":          {"intent/resource", "observe"},
-	"bench":         {},
-	"test":          {},
-	"test/oracle":   {"goal", "host/kernel"},
+	"server":         {"intent", "compile", "goal", "observe", "publish", "verify", "host/kernel/netns"},
+	"lab":            {"goal", "observe", "host/kernel", "host/sandbox"},
+	"cli":            {"intent/resource", "intent/template", "goal", "observe", "server", "host/agent", "host/sandbox", "lab", "examples"},
+	"examples":       {},
+	"cmd/ringfence":  {"cli", "server", "host/agent", "lab"},
+	"docs":           {"intent/resource", "observe"},
+	"bench":          {},
+	"test":           {},
+	"test/oracle":    {"goal", "host/kernel"},
+	"test/isolation": {"goal", "observe", "host/kernel/netns"},
 }
 
 // allowedInTests lists what the tests of a room import beyond that: judges and neighbours, never upwards from the host.
