@@ -33,7 +33,8 @@ var allowed = map[string][]string{
 	"host/services":  {"goal", "observe", "host/kernel"},
 	"host/agent":     {"goal", "observe", "publish", "host"},
 	// 5 what happened
-	"observe": {},
+	"observe":         {},
+	"observe/metrics": {"observe"},
 	// wiring and people's ends
 	"server":         {"intent", "compile", "goal", "observe", "publish", "verify", "host/kernel/netns"},
 	"lab":            {"goal", "observe", "host/kernel", "host/sandbox"},
@@ -168,6 +169,7 @@ var owners = map[string][]string{
 	"github.com/insomniacslk/dhcp":    {"host/services/dhcp", "host/sandbox"},
 	"github.com/miekg/dns":            {"host/services/dns"},
 	"github.com/mdlayher/packet":      {"host/kernel/netdev"},
+	"github.com/prometheus":           {"observe/metrics"},
 	"github.com/alecthomas/kong":      {"cli"},
 	"github.com/jmespath/go-jmespath": {"cli"},
 	"golang.org/x/sys":                {""},
