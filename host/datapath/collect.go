@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
 
 	"ringfence/host/kernel/bpf"
 )
@@ -36,22 +35,13 @@ func (d *Datapath) collectForever() {
 	}
 }
 
-// now is the clock that the programs use.
-func now() uint64 {
-	var t unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_MONOTONIC_COARSE, &t) != nil {
-		return 0
-	}
-	return uint64(t.Nano())
-}
-
 // collect deletes the entries that have been idle for too long, that are marked dead, or whose port is gone.
 func (d *Datapath) collect() (int, error) {
 	return d.sweepAll(func(e flowEntry) verdict {
 		switch {
 		case e.orphan:
 			return force
-		case e.State != flowLive, e.now-min(e.Seen, e.now) >= uint64(e.Idle)*uint64(time.Second):
+		case e.State != flowLive, e.now-min(e.Seen, e.now) >= uint64(e.Idle)*d.clock.Hz:
 			return idle
 		}
 		return keep
@@ -108,6 +98,10 @@ type flowEntry struct {
 }
 
 func (d *Datapath) sweepAll(decide func(flowEntry) verdict) (int, error) {
+	now, err := d.clock.Now()
+	if err != nil {
+		return 0, err
+	}
 	keys := map[uint32]bool{}
 	for slot := range d.coll.Maps["port_words"].MaxEntries() {
 		var w portWord
@@ -119,10 +113,10 @@ func (d *Datapath) sweepAll(decide func(flowEntry) verdict) (int, error) {
 	n4, err4 := sweep(d, "4", func(k flowKey4, v flowValue) verdict {
 		var l [16]byte
 		copy(l[12:], k.Local[:])
-		return decide(flowEntry{v, k.Port, 4, l, !keys[k.Port], now()})
+		return decide(flowEntry{v, k.Port, 4, l, !keys[k.Port], now})
 	})
 	n6, err6 := sweep(d, "6", func(k flowKey6, v flowValue) verdict {
-		return decide(flowEntry{v, k.Port, 6, k.Local, !keys[k.Port], now()})
+		return decide(flowEntry{v, k.Port, 6, k.Local, !keys[k.Port], now})
 	})
 	return n4 + n6, errors.Join(err4, err6)
 }
@@ -202,7 +196,7 @@ func runCollector[K flowKey4 | flowKey6](d *Datapath, fam string, keys []K, todo
 		if _, err := d.coll.Maps["gc_keys"+fam].BatchUpdate(index[:n], keys[:n], nil); err != nil {
 			return done, fmt.Errorf("collect flows: %w", err)
 		}
-		ctx := gcContext{Now: now(), Todo: todo, N: uint32(n), Family: uint32(fam[0] - '0')}
+		ctx := gcContext{Todo: todo, N: uint32(n), Family: uint32(fam[0] - '0')}
 		var out gcContext
 		if _, err := d.coll.Programs["collect_flows"].Run(&ebpf.RunOptions{Context: ctx, ContextOut: &out}); err != nil {
 			return done, fmt.Errorf("collect flows: %w", err)

@@ -63,10 +63,11 @@ func (o *Options) complete() error {
 
 // Datapath is the handle of one host's data plane.
 type Datapath struct {
-	opts Options
-	coll *ebpf.Collection
-	stop chan struct{}
-	done sync.WaitGroup
+	opts  Options
+	coll  *ebpf.Collection
+	clock *bpf.Clock
+	stop  chan struct{}
+	done  sync.WaitGroup
 
 	closing sync.Once
 
@@ -94,13 +95,19 @@ func Open(o Options) (*Datapath, error) {
 			return nil, fmt.Errorf("datapath: %w", err)
 		}
 	}
-	coll, err := load(o)
+	clock, err := bpf.NewClock()
 	if err != nil {
 		return nil, fmt.Errorf("datapath: %w", err)
 	}
-	d := &Datapath{opts: o, coll: coll, stop: make(chan struct{})}
+	coll, err := load(o, clock.Hz)
+	if err != nil {
+		clock.Close()
+		return nil, fmt.Errorf("datapath: %w", err)
+	}
+	d := &Datapath{opts: o, coll: coll, clock: clock, stop: make(chan struct{})}
 	if err := d.start(); err != nil {
 		coll.Close()
+		clock.Close()
 		return nil, fmt.Errorf("datapath: %w", err)
 	}
 	d.done.Go(d.collectForever)
@@ -151,7 +158,7 @@ func (o *Options) links() string { return filepath.Join(o.Pin, "links") }
 // Maps that belong to one set of programs; all others are the state that outlives it.
 var ownMaps = []string{"scratch", "limits", "gc_keys4", "gc_keys6", "gc_packet"}
 
-func load(o Options) (*ebpf.Collection, error) {
+func load(o Options, hz uint64) (*ebpf.Collection, error) {
 	spec, err := bpf.Spec(object)
 	if err != nil {
 		return nil, err
@@ -174,6 +181,9 @@ func load(o Options) (*ebpf.Collection, error) {
 		if !slices.Contains(ownMaps, name) && name[0] != '.' {
 			m.Pinning = ebpf.PinByName
 		}
+	}
+	if err := spec.Variables["hz"].Set(hz); err != nil {
+		return nil, fmt.Errorf("set the clock: %w", err)
 	}
 	if o.testing {
 		if err := spec.Variables["testing"].Set(uint32(1)); err != nil {
@@ -221,6 +231,7 @@ func (d *Datapath) Close() error {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.coll.Close()
+		d.clock.Close()
 	})
 	return nil
 }

@@ -184,6 +184,51 @@ func TestTCPStates(t *testing.T) {
 	})
 }
 
+// An entry that has been silent for its time goes with its other half; one second less and both stay.
+func TestIdle(t *testing.T) {
+	inJudge(t, nil, func(j *judge) {
+		h := twoPorts(netip.MustParseAddr("198.18.0.11"))
+		j.load(h)
+		v, _ := j.out(1, model.Open(&h.Ports[0], goal.UDP, h.Ports[1].Addresses[0].IP, 1000, 53).Frame())
+		j.want("opening", v, model.Deliver, 0)
+		for _, step := range []struct {
+			silent uint64 // seconds
+			want   int
+		}{{defaultIdle - 1, 0}, {defaultIdle + 1, 2}} {
+			j.age(step.silent)
+			if n, err := j.d.collect(); n != step.want || err != nil {
+				t.Errorf("after %d s: %d collected, not %d: %v", step.silent, n, step.want, err)
+			}
+		}
+		j.share(1, 0)
+		if n := j.flows(); n != 0 {
+			t.Errorf("%d flows are left", n)
+		}
+	})
+}
+
+// age makes every IPv4 entry as if nothing had come for so many seconds.
+func (j *judge) age(seconds uint64) {
+	j.t.Helper()
+	now, err := j.d.clock.Now()
+	if err != nil {
+		j.t.Fatal(err)
+	}
+	var k flowKey4
+	var v flowValue
+	all := map[flowKey4]flowValue{}
+	m := j.d.coll.Maps["flows4"]
+	for it := m.Iterate(); it.Next(&k, &v); {
+		all[k] = v
+	}
+	for k, v := range all {
+		v.Seen = now - seconds*j.d.clock.Hz
+		if err := m.Put(k, v); err != nil {
+			j.t.Fatal(err)
+		}
+	}
+}
+
 // Goals change under live flows: both judges are updated and must go on alike.
 func TestTwinUpdates(t *testing.T) {
 	const rounds, packets = 100, 150

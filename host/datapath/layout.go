@@ -10,7 +10,7 @@ import (
 )
 
 // layout is the number of what bpf/state.h lays out. Pins of different layouts never meet: it is part of the pin directory.
-const layout = "3"
+const layout = "4"
 
 // Go's view of bpf/state.h: the same fields in the same order, padding written out.
 
@@ -157,10 +157,7 @@ type eventRecord struct {
 	SMAC, DMAC                [6]byte
 }
 
-type gcContext struct {
-	Now                   uint64
-	Todo, N, Done, Family uint32
-}
+type gcContext struct{ Todo, N, Done, Family uint32 }
 
 // devices is how many ifindexes are looked up in an array, larger ones in a hash.
 const devices = 16384

@@ -183,14 +183,17 @@ func (d *Datapath) Flows() ([]observe.Flow, error) {
 		}
 	}
 	var out []observe.Flow
-	t := now()
+	t, err := d.clock.Now()
+	if err != nil {
+		return nil, fmt.Errorf("datapath: flows: %w", err)
+	}
 	add := func(port uint32, proto uint8, local, remote netip.Addr, lport, rport uint16, v flowValue) {
 		index, ok := words[port]
 		if !ok || v.State != flowLive {
 			return
 		}
 		f := observe.Flow{Port: index, Protocol: proto, Local: local, Remote: remote, LocalPort: lport, RemotePort: rport,
-			State: v.state(proto), Idle: time.Duration(t - min(v.Seen, t)), Timeout: time.Duration(v.Idle) * time.Second}
+			State: v.state(proto), Idle: time.Duration((t - min(v.Seen, t)) * uint64(time.Second) / d.clock.Hz), Timeout: time.Duration(v.Idle) * time.Second}
 		if v.DestHost != [4]byte{} {
 			f.PeerHost = netip.AddrFrom4(v.DestHost)
 		}

@@ -10,7 +10,6 @@ MAP(gc_keys4, MAP_ARRAY, u32, struct flow_key4, GC_BATCH);
 MAP(gc_keys6, MAP_ARRAY, u32, struct flow_key6, GC_BATCH);
 
 struct gc {
-	u64 now;
 	u32 todo, n; // GC_*, keys
 	u32 done, family;
 };
@@ -61,10 +60,10 @@ INLINE u32 denied(struct flow *f, struct pkt *p, u32 key)
 }
 
 // Marks or sweeps one entry. It returns 1 when it did.
-INLINE u32 collect(void *map, void *key, struct flow *f, u32 port, u32 todo, u64 now)
+INLINE u32 collect(void *map, void *key, struct flow *f, u32 port, u32 todo)
 {
 	if (todo & GC_MARK) {
-		if (!(todo & GC_FORCE) && (now < f->seen || now - f->seen < f->idle * SECOND))
+		if (!(todo & GC_FORCE) && bpf_jiffies64() - f->seen < f->idle * hz)
 			return f->state == FLOW_DEAD;
 		return __sync_val_compare_and_swap(&f->state, FLOW_LIVE, FLOW_DEAD) != FLOW_GONE;
 	}
@@ -89,7 +88,7 @@ static long collect_one4(u32 i, struct gc *gc)
 	if (f && gc->todo & GC_JUDGE)
 		gc->done += denied(f, opener(f, 4, k->proto, &local, &remote, k->lport, k->rport), k->port);
 	else if (f)
-		gc->done += collect(&flows4, k, f, k->port, gc->todo, gc->now);
+		gc->done += collect(&flows4, k, f, k->port, gc->todo);
 	return 0;
 }
 
@@ -102,14 +101,14 @@ static long collect_one6(u32 i, struct gc *gc)
 	if (f && gc->todo & GC_JUDGE)
 		gc->done += denied(f, opener(f, 6, k->proto, &k->local, &k->remote, k->lport, k->rport), k->port);
 	else if (f)
-		gc->done += collect(&flows6, k, f, k->port, gc->todo, gc->now);
+		gc->done += collect(&flows6, k, f, k->port, gc->todo);
 	return 0;
 }
 
 SEC("syscall")
 int collect_flows(struct gc *ctx)
 {
-	struct gc gc = {.now = ctx->now, .todo = ctx->todo};
+	struct gc gc = {.todo = ctx->todo};
 	u32 n = ctx->n < GC_BATCH ? ctx->n : GC_BATCH;
 
 	if (ctx->family == 4)

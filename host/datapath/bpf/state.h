@@ -90,7 +90,7 @@ struct flow_key6 {
 enum { FLOW_LIVE = 1, FLOW_DEAD = 2, FLOW_GONE = 3 };
 
 struct flow {
-	u64 seen;      // of the coarse clock; moves in steps of a second
+	u64 seen;      // in ticks of the kernel; moves in steps of a second
 	u64 dest;      // host:32 slot:32 as route found it; published by one store
 	u64 peer_word; // of a receiver on this host that has this flow too
 	u32 acl_epoch, fwd_epoch;
@@ -223,4 +223,5 @@ BLOBS(vnet_32k, 32 << 10);
 BLOBS(vnet_512k, 512 << 10);
 BLOBS(vnet_8m, 8 << 20);
 
+const volatile u64 hz = 250;     // ticks in a second, set when the programs are loaded
 const volatile u32 testing = 0; // set when the programs are loaded for test runs: see test.h

@@ -102,3 +102,27 @@ func TestQuiesce(t *testing.T) {
 		}
 	}
 }
+
+func TestClock(t *testing.T) {
+	needRoot(t)
+	c, err := NewClock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	a, err := c.Now()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	time.Sleep(500 * time.Millisecond)
+	b, err := c.Now()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, want := float64(b-a)/float64(c.Hz), time.Since(start).Seconds()
+	t.Logf("%d Hz", c.Hz)
+	if got < want*0.9-0.02 || got > want*1.1+0.02 {
+		t.Errorf("%.3f s by the kernel's ticks, %.3f s have passed", got, want)
+	}
+}

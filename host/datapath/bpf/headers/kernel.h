@@ -58,6 +58,7 @@ static void *(*bpf_ringbuf_reserve)(void *ringbuf, u64 size, u64 flags) = (void 
 static void (*bpf_ringbuf_submit)(void *data, u64 flags) = (void *)132;
 static long (*bpf_redirect_peer)(u32 ifindex, u64 flags) = (void *)155;
 static long (*bpf_loop)(u32 n, void *fn, void *ctx, u64 flags) = (void *)181;
+static u64 (*bpf_jiffies64)(void) = (void *)118;
 static u64 (*bpf_ktime_get_coarse_ns)(void) = (void *)160;
 
 #define barrier_var(v) asm volatile("" : "+r"(v))

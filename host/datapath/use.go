@@ -1,0 +1,58 @@
+package datapath
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"ringfence/host/kernel/bpf"
+)
+
+// FlowUse says how many entries of the flow tables are booked by ports, and how many there are.
+func (d *Datapath) FlowUse() (used, limit uint64, err error) {
+	for _, table := range []string{"flows4", "flows6"} {
+		limit += uint64(d.coll.Maps[table].MaxEntries())
+	}
+	slots, err := d.slots()
+	if err != nil {
+		return 0, limit, fmt.Errorf("datapath: flows in use: %w", err)
+	}
+	for slot := range slots {
+		var n uint32
+		if err := d.coll.Maps["port_flows"].Lookup(slot, &n); err != nil {
+			return 0, limit, fmt.Errorf("datapath: flows in use: %w", err)
+		}
+		used += uint64(n)
+	}
+	return used, limit, nil
+}
+
+// Missing says what is not pinned or not on a device and must be: every map, and the links of the tunnel, the service device and the
+// given ports. Without its pins the data plane ends with the process.
+func (d *Datapath) Missing(ports []uint32) []string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(d.coll.Maps)) {
+		if _, err := os.Stat(filepath.Join(d.opts.maps(), name)); errors.Is(err, fs.ErrNotExist) && !slices.Contains(ownMaps, name) && name[0] != '.' {
+			out = append(out, "map "+name+" is not pinned")
+		}
+	}
+	links := []string{"overlay", "service"}
+	for _, p := range ports {
+		links = append(links, portLink(p))
+	}
+	for _, name := range links {
+		for _, link := range []string{name, name + closedSuffix} {
+			pin := filepath.Join(d.opts.links(), link)
+			if _, err := os.Stat(pin); err != nil {
+				out = append(out, "link "+link+" is not pinned")
+			} else if bpf.Device(pin) == 0 {
+				out = append(out, "link "+link+" is on no device")
+			}
+		}
+	}
+	return out
+}
