@@ -17,6 +17,7 @@ import (
 	"ringfence/compile"
 	"ringfence/goal"
 	"ringfence/intent/alloc"
+	"ringfence/intent/resource"
 	"ringfence/intent/store"
 	"ringfence/publish"
 )
@@ -33,6 +34,8 @@ type Server struct {
 
 	admission sync.Mutex // one write is decided at a time here; races with other servers are decided by etcd
 	memo      *compile.Memo
+
+	told map[string]bool // what was logged of the newest revision; Run's own
 
 	mu    sync.Mutex
 	goals map[string]*goal.Host // of the newest compiled revision
@@ -68,13 +71,8 @@ func (v *Server) Run(ctx context.Context) {
 // publish compiles one snapshot and gives the goals to the hosts.
 func (v *Server) publish(snap *store.Snapshot) error {
 	began := time.Now()
-	for _, f := range snap.Faults() {
-		v.log.Warn("stored document is left out", "error", f)
-	}
 	goals, problems := v.compile(snap)
-	for _, p := range problems {
-		v.log.Warn("enforced otherwise than asked", "id", p.ID, "field", p.Field, "value", p.Value, "effect", p.Effect)
-	}
+	v.tell(snap.Faults(), problems)
 	v.mu.Lock()
 	v.goals = goals
 	v.mu.Unlock()
@@ -83,6 +81,25 @@ func (v *Server) publish(snap *store.Snapshot) error {
 	}
 	v.log.Debug("published", "revision", snap.Revision(), "hosts", len(goals), "took", time.Since(began))
 	return nil
+}
+
+// tell logs what the goals do not have as asked, once as long as it stays the same.
+func (v *Server) tell(faults []resource.Fault, problems []compile.Problem) {
+	now := map[string]bool{}
+	for _, f := range faults {
+		now[f.Error()] = true
+		if !v.told[f.Error()] {
+			v.log.Warn("stored document is left out", "error", f)
+		}
+	}
+	for _, p := range problems {
+		key := fmt.Sprint(p)
+		now[key] = true
+		if !v.told[key] {
+			v.log.Warn("enforced otherwise than asked", "id", p.ID, "field", p.Field, "value", p.Value, "effect", p.Effect)
+		}
+	}
+	v.told = now
 }
 
 // compile is the pure step: the same snapshot always gives the same goals.
