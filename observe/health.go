@@ -41,22 +41,6 @@ func Sum(all []Traffic) map[string]uint64 {
 	return out
 }
 
-// SumDrops adds up the drops of all ports and rules by direction and reason, in the order in which these first occur.
-func SumDrops(all []Drop) []DropSum {
-	out, at := []DropSum{}, map[DropSum]int{}
-	for _, d := range all {
-		k := DropSum{Direction: d.Dir.String(), Reason: d.Reason.String()} // numbers without a name share one
-		i, ok := at[k]
-		if !ok {
-			i = len(out)
-			at[k] = i
-			out = append(out, k)
-		}
-		out[i].Packets += d.Packets
-	}
-	return out
-}
-
 // ApplyBounds are the upper bounds of the buckets of Sample.Apply, in seconds.
 var ApplyBounds = []float64{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10}
 

@@ -29,6 +29,8 @@ type Datapath interface {
 	Drops() ([]observe.Drop, error)
 	Traffic() ([]observe.Traffic, error)
 	Flows() ([]observe.Flow, error)
+	FlowUse() (used, limit uint64, err error)
+	Missing(ports []uint32) []string
 }
 
 // Sandboxes is what it needs of host/sandbox. Ensure attaches the programs to the device before it brings that up.
@@ -66,6 +68,7 @@ type Deps struct {
 	Fabric    Fabric
 	Stream    Stream
 	Log       *slog.Logger
+	Machine   func() []observe.Finding // looks at the host itself; may be nil
 }
 
 const (
@@ -88,6 +91,7 @@ type Agent struct {
 
 	guests  *guests
 	answers answers
+	pulse   pulse
 	told    publish.Report // reported last
 
 	retryAt, resyncAt, reportAt time.Time // zero: not due
@@ -193,12 +197,17 @@ func (a *Agent) report() publish.Report {
 	if a.current == nil {
 		return r
 	}
+	ready := 0
 	for _, p := range a.current.Ports {
 		spec := a.Sandboxes.Spec(p)
 		s := publish.Sandbox{VM: p.VM, NIC: p.ID, Port: p.Index, Netns: spec.Namespace, HostName: spec.Hostname, Dir: spec.Dir,
 			Device: p.Sandbox.Device}
 		s.Ready, s.Problem = a.guests.state(p.Index)
 		r.Sandboxes = append(r.Sandboxes, s)
+		if s.Ready {
+			ready++
+		}
 	}
+	a.pulse.configured(ready)
 	return r
 }

@@ -143,7 +143,7 @@ func (a *Agent) Watch(ctx context.Context, events func(context.Context, func(obs
 	return events(ctx, a.answers.record)
 }
 
-// Answer answers one of the operator's questions: drops, events, traffic, flows.
+// Answer answers one of the operator's questions: drops, events, traffic, flows, metrics, checkup.
 func (a *Agent) Answer(kind string) (json.RawMessage, error) {
 	var list any
 	var err error
@@ -156,8 +156,12 @@ func (a *Agent) Answer(kind string) (json.RawMessage, error) {
 		list, err = a.traffic()
 	case "flows":
 		list, err = a.flows()
+	case "metrics":
+		list, err = a.sample()
+	case "checkup":
+		list = a.checkup()
 	default:
-		return nil, fmt.Errorf("question %q: drops, events, traffic or flows expected", kind)
+		return nil, fmt.Errorf("question %q: drops, events, traffic, flows, metrics or checkup expected", kind)
 	}
 	if err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ func (a *Agent) apply(ctx context.Context) {
 	}
 	began := time.Now()
 	a.answers.name(a.current)
+	a.pulse.begin(a.current)
 	applied, err := a.enforce(ctx)
 	if ctx.Err() != nil {
 		return
@@ -33,6 +34,7 @@ func (a *Agent) apply(ctx context.Context) {
 		a.Log.Error("goal is not enforced", "generation", a.current.Generation, "error", err, "again in", a.failed)
 	}
 	a.Stream.Ack(a.current.Generation, problem)
+	a.pulse.end(time.Since(began), problem)
 	a.Log.Debug("enforced", "generation", a.current.Generation, "took", time.Since(began), "problem", problem)
 	a.configure()
 	if applied {

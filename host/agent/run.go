@@ -57,7 +57,8 @@ func Run(ctx context.Context, c Config) error {
 	})
 	fabric := &fabric{c: c, dp: dp, log: log, mtu: mtu}
 	defer fabric.close()
-	a = New(Deps{Datapath: dp, Sandboxes: boxes, Fabric: fabric, Stream: stream, Log: log})
+	a = New(Deps{Datapath: dp, Sandboxes: boxes, Fabric: fabric, Stream: stream, Log: log,
+		Machine: func() []observe.Finding { return machine(c) }})
 	return a.live(ctx, stream, dp.Events)
 }
 
