@@ -196,7 +196,9 @@ func (w *trial) judgeVM(m *vm, s sight) (model.Verdict, []model.Step) {
 	if v.Action == model.Deliver {
 		to := w.place(w.behind(at, v.Port).netns, "eth0")
 		w.allow(s.mark, to)
-		w.must[s.mark] = to
+		if s.mark != 0 {
+			w.must[s.mark] = to
+		}
 	}
 	return v, steps
 }

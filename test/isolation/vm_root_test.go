@@ -3,6 +3,7 @@ package isolation
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"ringfence/goal"
@@ -29,8 +30,29 @@ func TestFramesFromMachines(t *testing.T) {
 			w.checkVerdicts(m)
 			w.checkCounters()
 			w.checkPlaces()
+			w.checkTags(m)
 			t.Logf("%d frames, %d sights", len(w.probes), len(w.sights))
 		})
+	}
+}
+
+// checkTags: a tag inside the frame arrives at the host beside it, as one that a device adds does. Both ways are the same to the programs then, and
+// the second tag of two stays inside.
+func (w *trial) checkTags(m *vm) {
+	inside, beside := 0, 0
+	for _, s := range w.sights {
+		if !strings.HasPrefix(w.named(s.mark), "tag ") {
+			continue
+		}
+		if s.ns == m.netns && !s.vlan {
+			inside++
+		}
+		if s.dev == portDevice(m) && s.vlan {
+			beside++
+		}
+	}
+	if inside != tags || beside != tags {
+		w.t.Errorf("%d tags sent inside the frame and %d seen beside it, want %d", inside, beside, tags)
 	}
 }
 
@@ -169,6 +191,9 @@ func (w *trial) neighbours(m *vm, from string) {
 	}
 }
 
+// tags is how many probes carry one.
+const tags = 5
+
 // fabricFrames: what only the fabric may say, and what it does not speak.
 func (w *trial) fabricFrames(m *vm, from string) {
 	near, mac := w.neighbour(m), m.port.MAC
@@ -188,7 +213,10 @@ func (w *trial) fabricFrames(m *vm, from string) {
 			return packet(everybody, mac, c.src, c.dst, goal.UDP, udp(c.sport, c.dport, offer(mark)))
 		})
 	}
-	for name, tag := range map[string][]byte{"802.1Q": be16(0x8100, 5), "802.1Q without a network": be16(0x8100, 0), "802.1ad": be16(0x88a8, 7), "double": be16(0x88a8, 7, 0x8100, 5), "double 802.1Q": be16(0x8100, 7, 0x8100, 5)} {
+	for name, tag := range map[string][]byte{
+		"802.1Q": be16(0x8100, 5), "802.1Q without a network": be16(0x8100, 0), "802.1ad": be16(0x88a8, 7), "double": be16(0x88a8, 7, 0x8100, 5),
+		"double 802.1Q": be16(0x8100, 7, 0x8100, 5),
+	} {
 		w.add(from, observe.GuardVLAN, "tag "+name, func(mark []byte) []byte {
 			p := packet(near.port.MAC, mac, m.ip, near.ip, goal.UDP, udp(4002, 4002, mark))
 			return join(p[:12], tag, p[12:])
