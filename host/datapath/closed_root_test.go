@@ -1,8 +1,13 @@
 package datapath
 
 import (
+	"encoding/binary"
+	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
+
+	"github.com/cilium/ebpf"
 
 	"ringfence/goal"
 	"ringfence/goal/model"
@@ -90,6 +95,41 @@ func TestClosedByDefault(t *testing.T) {
 		other.Generation, other.Underlay = missing.Generation+1, netip.MustParseAddr("198.18.0.99")
 		if err := j.d.Apply(t.Context(), &other, nil); err == nil {
 			t.Error("another host's goal was put into force")
+		}
+	})
+}
+
+// Random frames on the other programs: nothing gets into the host's stack but ARP on the uplink, nothing to a VM but what the
+// service addressed to its port.
+func TestNoise(t *testing.T) {
+	inJudge(t, nil, func(j *judge) {
+		h := twoPorts(netip.MustParseAddr("198.18.0.11"))
+		j.load(h)
+		r := rand.New(rand.NewPCG(5, 5))
+		for i := range 30_000 {
+			f := make([]byte, 54+r.IntN(100))
+			for k := range f {
+				f[k] = byte(r.Uint32())
+			}
+			ethers := []uint16{model.EtherIPv4, model.EtherIPv6, model.EtherARP, model.EtherVLAN, uint16(r.Uint32())}
+			binary.BigEndian.PutUint16(f[12:], ethers[i%len(ethers)])
+			service := i%3 == 0
+			if service {
+				copy(f[6:12], []byte{0x02, 0x5f, 0, 0, 0, byte(r.IntN(4))})
+			}
+			arp := f[12] == 8 && f[13] == 6
+			for _, c := range []struct {
+				program string
+				want    uint32
+			}{{"closed", 2}, {"uplink_in", map[bool]uint32{true: 0, false: 2}[arp]}, {"service_in", map[bool]uint32{true: 7, false: 2}[service && (f[11] == 1 || f[11] == 2)]}} {
+				ret, err := j.d.coll.Programs[c.program].Run(&ebpf.RunOptions{Data: slices.Clone(f), Context: skb{Ifindex: uint32(j.devices[0])}})
+				if err != nil {
+					t.Fatalf("%s: %x: %v", c.program, f, err)
+				}
+				if ret != c.want {
+					t.Fatalf("%s returned %d, not %d, for %x", c.program, ret, c.want, f)
+				}
+			}
 		}
 	})
 }

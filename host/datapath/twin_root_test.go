@@ -245,7 +245,7 @@ func (j *judge) duel(h *goal.Host, r *rand.Rand, n int, seen map[string]int) int
 	return len(history)
 }
 
-// runnable: the kernel takes no frame into a test run that ends within its network header. TestTruncated sends those.
+// runnable says whether a test run takes the frame: the kernel refuses one that ends within its network header. TestTruncated sends those.
 func runnable(f []byte) bool {
 	if len(f) < 14 {
 		return false
@@ -259,7 +259,18 @@ func runnable(f []byte) bool {
 	return true
 }
 
+// next is a frame: an answer to one that was delivered, or a new one; now and then with several bytes changed.
 func (j *judge) next(h *goal.Host, r *rand.Rand, delivered []twinEvent) twinEvent {
+	e := j.sane(h, r, delivered)
+	if n := len(e.frame); n > 14 && r.IntN(12) == 0 {
+		for range 1 + r.IntN(6) {
+			e.frame[12+r.IntN(min(n-12, 60))] = byte(r.Uint32())
+		}
+	}
+	return e
+}
+
+func (j *judge) sane(h *goal.Host, r *rand.Rand, delivered []twinEvent) twinEvent {
 	if len(delivered) > 0 && r.IntN(4) == 0 { // the receiver answers, or somebody goes on
 		d := delivered[r.IntN(len(delivered))]
 		p := model.Parse(d.frame)
