@@ -22,6 +22,7 @@ type Draft struct {
 	Base   *store.Snapshot
 	Doc    *resource.Doc // its System is completed
 	Claims []store.Claim // out: all that the document will hold
+	Hosts  []string      // out: names of hosts that the placement relies on to take machines
 }
 
 // Allocator allocates. The zero value uses the system's clock and randomness.
@@ -45,7 +46,7 @@ const (
 
 // Allocate completes d.Doc.System and lists d.Claims. The error is resource.Faults; the draft is of no use then.
 func (a *Allocator) Allocate(d *Draft) error {
-	d.Claims = nil
+	d.Claims, d.Hosts = nil, nil
 	d.Doc.System = resource.System{}
 	if old := d.Base.Get(d.Doc.Key()); old != nil {
 		d.Doc.System = old.System

@@ -18,6 +18,7 @@ type Write struct {
 	Put    []Put
 	Delete []string // keys; those that do not exist are passed over
 	Guard  []string // keys of further documents, present or absent, that must be as Base has them
+	Hosts  []string // names of hosts about which nothing else must have been decided since Base
 
 	refs map[*resource.Doc][]string
 }

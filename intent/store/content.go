@@ -17,6 +17,7 @@ type content struct {
 	refs   ordered[struct{}] // target \0 source
 	claims ordered[holding]
 	hosts  map[string]Host
+	marks  map[string]Mark // by host
 
 	mu      sync.Mutex // guards what follows: the typed view, made when it is asked for
 	view    *resource.View
@@ -35,7 +36,7 @@ func typeKey(t, key string) string { return strings.ToLower(t) + "\x00" + key }
 
 // clone is a copy whose maps may be replaced.
 func (c *content) clone() *content {
-	next := &content{rev: c.rev, docs: c.docs, types: c.types, refs: c.refs, claims: c.claims, hosts: c.hosts}
+	next := &content{rev: c.rev, docs: c.docs, types: c.types, refs: c.refs, claims: c.claims, hosts: c.hosts, marks: c.marks}
 	next.descend(c)
 	return next
 }

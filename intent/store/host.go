@@ -21,6 +21,8 @@ type Host struct {
 	Version   string    `json:"-"`
 	Seen      time.Time `json:"-"`
 	Connected bool      `json:"-"` // as the server that it speaks to has put it
+	Sighting  int64     `json:"-"` // revision of these three: each sign of life is a newer one
+	Mark      Mark      `json:"-"` // what was decided about it
 }
 
 // sighting is stored apart from the host's facts: it changes all the time and no goal depends on it.
@@ -28,6 +30,8 @@ type sighting struct {
 	Seen      time.Time `json:"seen"`
 	Connected bool      `json:"connected"`
 	Version   string    `json:"version,omitempty"`
+
+	rev int64
 }
 
 // Ack is a host's word that it enforces a generation, or why it does not.
@@ -53,7 +57,7 @@ func (s *Store) PutHost(ctx context.Context, h Host) error {
 	if err != nil {
 		return fmt.Errorf("put host %s: %w", h.Name, err)
 	}
-	seen, err := json.Marshal(sighting{h.Seen, h.Connected, h.Version})
+	seen, err := json.Marshal(sighting{Seen: h.Seen, Connected: h.Connected, Version: h.Version})
 	if err != nil {
 		return fmt.Errorf("put host %s: %w", h.Name, err)
 	}
@@ -67,7 +71,7 @@ func (s *Store) PutHost(ctx context.Context, h Host) error {
 // DeleteHost forgets a host, its sightings and acknowledgements.
 func (s *Store) DeleteHost(ctx context.Context, name string) error {
 	known := clientv3.Compare(clientv3.CreateRevision(hostPrefix+name), ">", 0)
-	rest := []clientv3.Op{clientv3.OpDelete(seenPrefix + name), clientv3.OpDelete(ackPrefix + name)}
+	rest := []clientv3.Op{clientv3.OpDelete(seenPrefix + name), clientv3.OpDelete(ackPrefix + name), clientv3.OpDelete(markPrefix + name)}
 	_, err := s.client.Txn(ctx).If(known).
 		Then(append(rest, clientv3.OpDelete(hostPrefix+name), clientv3.OpPut(generationKey, ""))...).
 		Else(rest...).Commit()
@@ -124,7 +128,22 @@ func (s *Snapshot) fact(n news) error {
 		s.c.hosts = maps.Clone(s.c.hosts)
 		return change(s.c.hosts, n.key[len(hostPrefix):], n)
 	case strings.HasPrefix(n.key, seenPrefix):
-		return change(s.seen, n.key[len(seenPrefix):], n)
+		name := n.key[len(seenPrefix):]
+		err := change(s.seen, name, n)
+		if seen, ok := s.seen[name]; ok {
+			seen.rev = n.rev
+			s.seen[name] = seen
+		}
+		return err
+	case strings.HasPrefix(n.key, markPrefix):
+		name := n.key[len(markPrefix):]
+		s.c.marks = maps.Clone(s.c.marks)
+		err := change(s.c.marks, name, n)
+		if m, ok := s.c.marks[name]; ok {
+			m.Revision = n.rev
+			s.c.marks[name] = m
+		}
+		return err
 	case strings.HasPrefix(n.key, ackPrefix):
 		return change(s.acks, n.key[len(ackPrefix):], n)
 	}

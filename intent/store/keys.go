@@ -11,6 +11,7 @@ const (
 	hostPrefix  = rootPrefix + "host/"  // + name: facts that goals depend on
 	seenPrefix  = rootPrefix + "seen/"  // + name: facts that goals do not depend on
 	ackPrefix   = rootPrefix + "ack/"   // + name
+	markPrefix  = rootPrefix + "mark/"  // + name: what was decided about a host
 
 	// generationKey is written with every change that goals depend on: its revision is the generation. Without it a deletion
 	// as the last change would leave no trace, and the generation would go back at the next start.

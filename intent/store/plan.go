@@ -60,6 +60,9 @@ func newPlan(base *Snapshot, w *Write) (*plan, error) {
 	for _, key := range w.Guard {
 		p.unchanged(key)
 	}
+	for _, host := range w.Hosts {
+		p.unmarked(host)
+	}
 	p.references()
 	return p, p.claims()
 }

@@ -20,10 +20,11 @@ type Snapshot struct {
 
 // Offline is a snapshot without documents and without etcd: With fills it, for questions about what nobody has stored.
 func Offline(hosts []Host, lists map[string][]netip.Prefix) *Snapshot {
-	s := &Snapshot{c: &content{hosts: map[string]Host{}}, seen: map[string]sighting{}, lists: lists}
+	s := &Snapshot{c: &content{hosts: map[string]Host{}, marks: map[string]Mark{}}, seen: map[string]sighting{}, lists: lists}
 	for _, h := range hosts {
 		s.c.hosts[h.Name] = h
-		s.seen[h.Name] = sighting{h.Seen, h.Connected, h.Version}
+		s.seen[h.Name] = sighting{h.Seen, h.Connected, h.Version, h.Sighting}
+		s.c.marks[h.Name] = h.Mark
 	}
 	return s
 }
@@ -121,6 +122,7 @@ func (s *Snapshot) Hosts() []Host {
 	for _, name := range slices.Sorted(maps.Keys(s.c.hosts)) {
 		h, seen := s.c.hosts[name], s.seen[name]
 		h.Seen, h.Connected, h.Version = seen.Seen, seen.Connected, seen.Version
+		h.Sighting, h.Mark = seen.rev, s.c.marks[name]
 		all = append(all, h)
 	}
 	return all

@@ -107,11 +107,11 @@ func (s *Store) load(ctx context.Context) (int64, error) {
 	rev := at.Header.Revision
 	s.mine.clear() // events that are passed over would leave theirs there for ever
 	old := s.Snapshot()
-	snap := &Snapshot{c: &content{hosts: map[string]Host{}}, acks: map[string]Ack{}, seen: map[string]sighting{}, lists: s.opt.PrefixLists}
+	snap := &Snapshot{c: &content{hosts: map[string]Host{}, marks: map[string]Mark{}}, acks: map[string]Ack{}, seen: map[string]sighting{}, lists: s.opt.PrefixLists}
 	if len(at.Kvs) > 0 {
 		snap.c.rev = uint64(at.Kvs[0].ModRevision)
 	}
-	for _, prefix := range []string{docPrefix, hostPrefix, seenPrefix, ackPrefix} {
+	for _, prefix := range []string{docPrefix, hostPrefix, seenPrefix, ackPrefix, markPrefix} {
 		err := s.each(ctx, prefix, rev, func(kv *mvccpb.KeyValue) {
 			if n, relevant := s.read(kv, false, old); relevant {
 				s.apply(snap, n)
@@ -199,7 +199,8 @@ type news struct {
 
 // decides tells whether goals depend on the key.
 func (n news) decides() bool {
-	return n.key == generationKey || strings.HasPrefix(n.key, docPrefix) || strings.HasPrefix(n.key, hostPrefix)
+	return n.key == generationKey || strings.HasPrefix(n.key, docPrefix) || strings.HasPrefix(n.key, hostPrefix) ||
+		strings.HasPrefix(n.key, markPrefix)
 }
 
 // read decodes a key. A document that old holds in the same revision is taken over; one that cannot be read counts as
