@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ringfence/goal"
@@ -28,6 +29,7 @@ type Options struct {
 type Publisher struct {
 	o       Options
 	encoder encoder
+	sent    atomic.Uint64 // bytes
 
 	mu       sync.Mutex
 	revision uint64

@@ -208,7 +208,7 @@ func (s *session) write() {
 		batch, last := s.next()
 		for _, m := range batch {
 			s.conn.SetWriteDeadline(time.Now().Add(writeTime))
-			if err := writeFrame(s.conn, m); err != nil {
+			if err := writeFrame(counted{s.conn, &s.p.sent}, m); err != nil {
 				s.p.o.Log.Warn("write to host", "host", s.name, "error", err)
 				return
 			}

@@ -21,7 +21,9 @@ const tries = 5
 
 // Apply decides a write on the newest snapshot and makes it: allocation, validation of everything that it affects, compilation, and one
 // transaction. Until that transaction nothing has changed anywhere. It returns when the newest snapshot has the write.
-func (v *Server) Apply(ctx context.Context, w arm.Intent) (arm.Result, error) {
+func (v *Server) Apply(ctx context.Context, w arm.Intent) (_ arm.Result, err error) {
+	done := v.wrote(w)
+	defer func() { done(err) }()
 	v.admission.Lock()
 	defer v.admission.Unlock()
 	for try := 1; ; try++ {

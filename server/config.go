@@ -21,11 +21,12 @@ import (
 
 // Config is the server's configuration file.
 type Config struct {
-	DataDir     string                    `yaml:"data_dir"` // etcd
-	RunDir      string                    `yaml:"run_dir"`  // the operator's socket and etcd's own
-	Listen      string                    `yaml:"listen"`   // IP:PORT of the API over TLS
-	TLS         KeyPair                   `yaml:"tls"`      // the API's certificate
-	Publish     Publish                   `yaml:"publish"`  // where agents call
+	DataDir     string                    `yaml:"data_dir"`                 // etcd
+	RunDir      string                    `yaml:"run_dir"`                  // the operator's socket and etcd's own
+	Listen      string                    `yaml:"listen"`                   // IP:PORT of the API over TLS
+	TLS         KeyPair                   `yaml:"tls"`                      // the API's certificate
+	Publish     Publish                   `yaml:"publish"`                  // where agents call
+	Metrics     string                    `yaml:"metrics_listen,omitempty"` // IP:PORT of the loopback for Prometheus; empty: the operator's socket alone
 	Tenants     []identity.Tenant         `yaml:"tenants"`
 	PrefixLists map[string][]netip.Prefix `yaml:"prefix_lists,omitempty"`   // service tags of the operator: name → prefixes
 	Forwarders  []string                  `yaml:"dns_forwarders,omitempty"` // DNS servers for names outside: IP or IP:PORT, in order
@@ -87,6 +88,10 @@ func (c *Config) check() error {
 	for _, l := range [][2]string{{"listen", c.Listen}, {"publish.listen", c.Publish.Listen}} {
 		_, err := netip.ParseAddrPort(l[1])
 		fault(err != nil, l[0], l[1], "IP:PORT")
+	}
+	if c.Metrics != "" {
+		at, err := netip.ParseAddrPort(c.Metrics)
+		fault(err != nil || !at.Addr().IsLoopback(), "metrics_listen", c.Metrics, "IP:PORT of the loopback")
 	}
 	if _, err := identity.New(c.Tenants); err != nil {
 		faults = append(faults, fmt.Errorf("tenants: %w", err))

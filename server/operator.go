@@ -20,6 +20,7 @@ const askTime = 5 * time.Second
 // Operator answers the operator's routes under /ringfence/v1/: the fabric as it is, beside what ARM knows.
 func (v *Server) Operator() http.Handler {
 	m := http.NewServeMux()
+	m.Handle("/", v.monitor())
 	m.HandleFunc("GET /ringfence/v1/ready", v.getReady)
 	m.HandleFunc("GET /ringfence/v1/hosts", v.getHosts)
 	m.HandleFunc("GET /ringfence/v1/goal/{host}", v.getGoal)

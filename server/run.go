@@ -83,14 +83,15 @@ func logger(level string) *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l}))
 }
 
-// listeners are the three ends that a server shows: tenants, the operator, agents.
+// listeners are the ends that a server shows: tenants, the operator, agents, and when it is asked for Prometheus.
 type listeners struct {
 	api, operator, agents net.Listener
-	tls                   *tls.Config // of agents
+	metrics               net.Listener // nil: none
+	tls                   *tls.Config  // of agents
 }
 
 func (l *listeners) close() {
-	for _, one := range []net.Listener{l.api, l.operator, l.agents} {
+	for _, one := range []net.Listener{l.api, l.operator, l.agents, l.metrics} {
 		if one != nil {
 			one.Close()
 		}
@@ -114,6 +115,11 @@ func (c *Config) listen() (_ *listeners, err error) {
 	}
 	l.api = tls.NewListener(plain, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert},
 		NextProtos: []string{"http/1.1"}})
+	if c.Metrics != "" {
+		if l.metrics, err = net.Listen("tcp", c.Metrics); err != nil {
+			return nil, fmt.Errorf("listen for metrics: %w", err)
+		}
+	}
 	if l.operator, err = listenOperator(filepath.Join(c.RunDir, "api.sock")); err != nil {
 		return nil, fmt.Errorf("listen for the operator: %w", err)
 	}
@@ -178,11 +184,18 @@ func (v *Server) serve(ctx context.Context, l *listeners, handler http.Handler) 
 	run("agents' listener", func() error { return v.publisher.Serve(loops, l.agents, l.tls) })
 	run("API", func() error { return api.Serve(l.api) })
 	run("operator's socket", func() error { return operator.Serve(l.operator) })
+	all := []*http.Server{api, operator}
+	if l.metrics != nil {
+		monitor := v.http(v.monitor())
+		all = append(all, monitor)
+		run("metrics", func() error { return monitor.Serve(l.metrics) })
+	}
 	<-ctx.Done()
 	cause := context.Cause(ctx)
 	quiet, end := context.WithTimeout(context.Background(), grace)
 	defer end()
-	for _, s := range []*http.Server{api, operator} {
+	v.condition.set(func(c *condition) { c.ending = true })
+	for _, s := range all {
 		if err := s.Shutdown(quiet); err != nil {
 			s.Close()
 		}
@@ -204,7 +217,12 @@ func (v *Server) http(h http.Handler) *http.Server {
 // they exist.
 func route(operator, arm http.Handler, directory *identity.Directory) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/ringfence/") {
+		switch r.URL.Path {
+		case "/healthz", "/readyz": // anybody's: load balancers have no token
+			operator.ServeHTTP(w, r)
+			return
+		}
+		if strings.HasPrefix(r.URL.Path, "/ringfence/") || r.URL.Path == "/metrics" {
 			if p, err := directory.Authenticate(r); err == nil && p.Operator {
 				operator.ServeHTTP(w, r)
 				return

@@ -19,6 +19,7 @@ import (
 	"ringfence/intent/alloc"
 	"ringfence/intent/resource"
 	"ringfence/intent/store"
+	"ringfence/observe/metrics"
 	"ringfence/publish"
 )
 
@@ -31,6 +32,8 @@ type Server struct {
 	patience  time.Duration    // how long a host's problem may last before a write has failed
 	forwards  []netip.AddrPort // DNS servers for names outside
 	log       *slog.Logger
+	meter     *metrics.Server
+	condition condition
 
 	admission sync.Mutex // one write is decided at a time here; races with other servers are decided by etcd
 	memo      *compile.Memo
@@ -50,7 +53,7 @@ type ackNote struct {
 
 // New returns a server on an open store. Run makes it work.
 func New(s *store.Store, profile string, log *slog.Logger) *Server {
-	v := &Server{store: s, profile: profile, patience: time.Second, log: log, memo: compile.NewMemo(), acks: map[string]ackNote{}, kick: make(chan struct{}, 1)}
+	v := &Server{store: s, profile: profile, patience: time.Second, log: log, meter: metrics.New(), memo: compile.NewMemo(), acks: map[string]ackNote{}, kick: make(chan struct{}, 1)}
 	v.publisher = publish.New(publish.Options{Log: log, OnHello: v.hello, OnAck: v.noteAck})
 	return v
 }
@@ -62,7 +65,9 @@ func (v *Server) Run(ctx context.Context) {
 	work.Go(func() { v.keepAcks(ctx) })
 	work.Go(func() { v.keepHosts(ctx) })
 	for snap := range v.store.Watch(ctx) {
-		if err := v.publish(snap); err != nil {
+		err := v.publish(snap)
+		v.condition.gaveOut(err)
+		if err != nil {
 			v.log.Error("publish goals", "revision", snap.Revision(), "error", err)
 		}
 	}
@@ -121,7 +126,9 @@ func (v *Server) Goal(host string) (*goal.Host, bool) {
 
 // Enforced waits until every connected host that revision concerns has acknowledged it. A host that cannot enforce it gives an error
 // that says why.
-func (v *Server) Enforced(ctx context.Context, revision uint64) error {
+func (v *Server) Enforced(ctx context.Context, revision uint64) (err error) {
+	done := v.meter.Waiting()
+	defer func() { done(outcome(err)) }()
 	need, err := v.publisher.Concerned(ctx, revision)
 	if err != nil {
 		return fmt.Errorf("wait for revision %d: %w", revision, err)

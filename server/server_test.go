@@ -148,12 +148,18 @@ type fakeHost struct {
 
 func (p *plane) host(name, underlay string) *fakeHost {
 	p.t.Helper()
+	return p.hostThat(name, underlay, func(kind string) (json.RawMessage, error) {
+		return json.RawMessage(`[{"vm":"/a","packets":1},{"vm":"/b","packets":2}]`), nil
+	})
+}
+
+// hostThat is a host with answers of its own.
+func (p *plane) hostThat(name, underlay string, answer func(kind string) (json.RawMessage, error)) *fakeHost {
+	p.t.Helper()
 	c := publish.NewClient(publish.ClientOptions{Server: p.agent,
-		TLS:   &tls.Config{RootCAs: p.pool(), ServerName: "server", Certificates: []tls.Certificate{p.issue(name)}},
-		Hello: func() publish.Hello { return publish.Hello{Host: name, Underlay: netip.MustParseAddr(underlay)} },
-		Answer: func(kind string) (json.RawMessage, error) {
-			return json.RawMessage(`[{"vm":"/a","packets":1},{"vm":"/b","packets":2}]`), nil
-		}})
+		TLS:    &tls.Config{RootCAs: p.pool(), ServerName: "server", Certificates: []tls.Certificate{p.issue(name)}},
+		Hello:  func() publish.Hello { return publish.Hello{Host: name, Underlay: netip.MustParseAddr(underlay)} },
+		Answer: answer})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { c.Run(ctx); close(done) }()
@@ -299,11 +305,17 @@ func (p *plane) twoHosts() (h1, h2 *fakeHost) {
 	h1, h2 = p.host("host1", "198.18.0.11"), p.host("host2", "198.18.0.12")
 	h1.obey()
 	h2.obey()
+	p.settled()
+	return h1, h2
+}
+
+// settled waits until two hosts are connected and enforce what they were given.
+func (p *plane) settled() {
+	p.t.Helper()
 	eventually(p.t, "hosts connected and settled", func() bool {
 		hosts := p.publisher.Hosts()
 		return len(hosts) == 2 && hosts[0].Connected && hosts[1].Connected && hosts[0].Acked > 0 && hosts[1].Acked > 0
 	})
-	return h1, h2
 }
 
 // A success answer means enforced: it comes after the acknowledgement of every host that the write concerns, and not of others.

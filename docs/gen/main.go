@@ -1,6 +1,6 @@
-// Command gen writes the tables in the documents that say what the code and the benchmark say: drop reasons, type table, figures.
+// Command gen writes the tables in the documents that say what the code and the benchmark say: drop reasons, type table, metrics, figures.
 //
-// In: observe.Reasons, resource.Types, bench/results.json, and the module's Markdown files. Out: the same files, with everything
+// In: observe.Reasons, resource.Types, metrics.Catalogue, bench/results.json, and the module's Markdown files. Out: the same files, with everything
 // between `<!-- generated: NAME -->` and `<!-- end -->` replaced. A test and `make verify-generated` hold the files to it.
 package main
 
@@ -17,6 +17,8 @@ var tables = map[string]func() string{
 	"reasons": reasons,
 	"types":   types,
 	"figures": figures,
+	"metrics": metricsTable,
+	"labels":  labelsTable,
 }
 
 // root is the module's folder, seen from the folder of the documents.
