@@ -23,6 +23,7 @@ type update struct {
 	plans    map[uint32]plan
 	groups   map[string]*goal.Group
 	before   map[[16]byte][16]byte // rules of every group that was in force
+	rules    map[string][16]byte   // of groups that are to be
 	staged   map[string][]bpf.Inner
 	flips    []flip
 	retired  []retired        // blobs out of force
@@ -93,7 +94,7 @@ func (d *Datapath) Apply(ctx context.Context, h *goal.Host, devices func(port ui
 
 func (d *Datapath) begin(h *goal.Host, devices func(uint32) (int, bool)) *update {
 	return &update{d: d, h: h, k: &d.kernel, devices: devices,
-		plans: map[uint32]plan{}, groups: map[string]*goal.Group{}, before: map[[16]byte][16]byte{}, staged: map[string][]bpf.Inner{},
+		plans: map[uint32]plan{}, groups: map[string]*goal.Group{}, before: map[[16]byte][16]byte{}, rules: map[string][16]byte{}, staged: map[string][]bpf.Inner{},
 		unused: map[retired]bool{}, checks: map[check]uint64{}, moved: map[uint32]bool{},
 		flush: map[uint32]uint32{}, tables: map[uint32]bool{}, combined: map[uint32][]combo{}}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
+	"slices"
 )
 
 // sizeClass is a map of maps whose inner maps hold one value of one size.
@@ -25,7 +26,10 @@ var (
 func fit(b []byte, in []sizeClass) (class int, padded []byte, err error) {
 	for i, c := range in {
 		if len(b) <= c.size {
-			return i + 1, append(b, make([]byte, c.size-len(b))...), nil
+			n := len(b)
+			b = slices.Grow(b, c.size-n)[:c.size]
+			clear(b[n:])
+			return i + 1, b, nil
 		}
 	}
 	return 0, nil, fmt.Errorf("compiled form of %d bytes is larger than %d", len(b), in[len(in)-1].size)
@@ -71,6 +75,7 @@ func (w *writer) field(at int, f *intervals, width, indexWidth int) error {
 		return fmt.Errorf("%d intervals are too many", len(f.starts))
 	}
 	n := 1 << f.steps()
+	w.b = slices.Grow(w.b, n*(width+indexWidth)+32)
 	w.align(16)
 	w.put32(at, uint32(len(w.b)))
 	for i := range n {

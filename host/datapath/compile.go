@@ -114,8 +114,7 @@ func (u *update) compileGroup(k groupKey, id string) error {
 	if err != nil {
 		return err
 	}
-	full := g.Hash()
-	sum, rules, moves := hash16(blob), [16]byte(full[:16]), v.classes.moves
+	sum, rules, moves := hash16(blob), u.rulesOf(g), v.classes.moves
 	if s != nil && s.word.class() != 0 && s.blob == sum {
 		s.source, s.moves = g, moves
 		if s.rules != rules {
@@ -177,4 +176,18 @@ func (u *update) retire(in []sizeClass, w blobWord) {
 	if n := w.class(); n > 0 {
 		u.retired = append(u.retired, retired{in[n-1].name, w.slot()})
 	}
+}
+
+// rulesOf names the content of a group that judges existing flows anew when it changes. Of others nobody asks.
+func (u *update) rulesOf(g *goal.Group) [16]byte {
+	if !g.Flush {
+		return [16]byte{}
+	}
+	h, ok := u.rules[g.ID]
+	if !ok {
+		full := g.Hash()
+		h = [16]byte(full[:16])
+		u.rules[g.ID] = h
+	}
+	return h
 }

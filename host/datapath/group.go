@@ -21,10 +21,18 @@ const (
 	ruleMask  = ruleDef - 1
 )
 
-// ruleID is the name of a rule in counters and events: it means the same in every version of the group.
-func ruleID(group, rule string) uint64 {
-	h := sha256.Sum256([]byte(group + "\x00" + rule))
-	return binary.LittleEndian.Uint64(h[:8]) & ruleMask
+// ruleID is the name of a rule in counters and events: it means the same in every version of the group. seed is groupSeed's.
+func ruleID(seed uint64, rule string) uint64 {
+	h := seed
+	for i := range len(rule) {
+		h = (h ^ uint64(rule[i])) * 0x100000001b3 // FNV-1a
+	}
+	return mix(int(h)) & ruleMask
+}
+
+func groupSeed(id string) uint64 {
+	h := sha256.Sum256([]byte(id))
+	return binary.LittleEndian.Uint64(h[:8])
 }
 
 // groupBlob compiles one group as one virtual network resolves its sets: bpf/acl.h reads it.
@@ -55,7 +63,7 @@ type side struct {
 }
 
 func newSide(w *writer, at int, rules []goal.Rule) *side {
-	return &side{w: w, at: at, rules: rules, words: max(1, (len(rules)+63)/64), known: map[uint64]uint32{}}
+	return &side{w: w, at: at, rules: rules, words: max(1, (len(rules)+63)/64), known: make(map[uint64]uint32, 2*len(rules))}
 }
 
 func (s *side) write(group string, c *classes) error {
@@ -93,8 +101,9 @@ func (s *side) write(group string, c *classes) error {
 
 // tail writes the tables behind the fields, and the numbers that point to them.
 func (s *side) tail(group string, srcClass, dstClass []uint32) {
-	w := s.w
-	w.put64(s.at, ruleID(group, ""))
+	w, seed := s.w, groupSeed(group)
+	w.b = slices.Grow(w.b, 4*len(srcClass)+8*len(s.vectors)+8*len(s.rules)+64)
+	w.put64(s.at, ruleID(seed, ""))
 	w.put32(s.at+8, uint32(s.words))
 	w.put32(s.at+12, uint32(s.words*8))
 	w.put32(s.at+24, uint32(len(srcClass)))
@@ -113,7 +122,7 @@ func (s *side) tail(group string, srcClass, dstClass []uint32) {
 	w.put32(s.at+20, uint32(len(w.b)))
 	for i := range s.rules {
 		r := &s.rules[i]
-		id := ruleID(group, r.Name)
+		id := ruleID(seed, r.Name)
 		if r.Allow {
 			id |= ruleAllow
 		}

@@ -24,10 +24,11 @@ func (n *ruleNames) add(g *goal.Group) {
 	if n.at == nil || len(n.at) > maxNames {
 		n.at = map[uint64]ruleName{}
 	}
-	n.at[ruleID(g.ID, "")] = ruleName{g.ID, ""}
+	seed := groupSeed(g.ID)
+	n.at[ruleID(seed, "")] = ruleName{g.ID, ""}
 	for _, rules := range [][]goal.Rule{g.In, g.Out} {
 		for i := range rules {
-			n.at[ruleID(g.ID, rules[i].Name)] = ruleName{g.ID, rules[i].Name}
+			n.at[ruleID(seed, rules[i].Name)] = ruleName{g.ID, rules[i].Name}
 		}
 	}
 }

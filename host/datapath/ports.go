@@ -140,8 +140,7 @@ func (u *update) flushed(p *goal.Port) bool {
 		if g == nil || !g.Flush {
 			continue
 		}
-		now := g.Hash()
-		if was, ok := u.before[hash16([]byte(id))]; !ok || was != [16]byte(now[:16]) {
+		if was, ok := u.before[hash16([]byte(id))]; !ok || was != u.rulesOf(g) {
 			return true
 		}
 	}
