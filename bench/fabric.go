@@ -90,8 +90,8 @@ func (f *fabric) build(ctx context.Context, cfg config) error {
 				return err
 			}
 		}
-		f.pair("one host", s, "near", 5)
-		f.pair("two hosts", s, "far", 6)
+		f.pair(oneHost, s, "near", 5)
+		f.pair(twoHosts, s, "far", 6)
 	}
 	return nil
 }

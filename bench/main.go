@@ -2,7 +2,7 @@
 // with nftables and the same rules.
 //
 // In: bin/ringfence and bench/load/load.c. Out: a table, and bench/results.json. One load generator for all contenders; the
-// contenders take turns in an order shuffled anew every round, in one run on one machine; figures are medians over the rounds,
+// contenders take turns, one right after the other and in an order shuffled anew every time, in one run on one machine; figures are medians over the rounds,
 // and ratios are medians of the ratios within a round. The product is only used through its command line and its API.
 //
 // BENCH_SHORT=1 takes a minute and writes no file: it shows that the benchmark works, not how fast anything is.
@@ -33,7 +33,7 @@ func configured() config {
 	if os.Getenv("BENCH_SHORT") != "" {
 		return config{rounds: 3, slice: 150 * time.Millisecond, control: 3, rules: 1000}
 	}
-	return config{rounds: 11, slice: 700 * time.Millisecond, control: 11, rules: 1000, results: "bench/results.json"}
+	return config{rounds: 21, slice: 300 * time.Millisecond, control: 11, rules: 1000, results: "bench/results.json"}
 }
 
 func main() {

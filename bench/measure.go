@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,6 +20,12 @@ import (
 const (
 	loadBinary = "bin/load"
 	loadPort   = 7000
+)
+
+// The ways between two machines.
+const (
+	oneHost  = "one host"
+	twoHosts = "two hosts"
 )
 
 // loads are the load generator's modes, with the unit of their rate.
@@ -32,7 +39,7 @@ var loads = []struct{ mode, title, unit string }{
 // contender is a pair of ends that the load generator runs between.
 type contender struct {
 	name   string // ringfence-1000, linux …
-	path   string // "one host" or "two hosts"
+	path   string // oneHost or twoHosts
 	client []string
 	server []string // the command prefix that enters an end: ip netns exec X, ringfence vm exec X --
 	addr   string   // the server's
@@ -87,29 +94,35 @@ func stopAll(list []*contender) {
 	}
 }
 
-// measure takes every slice of every round. A contender that fails has a sample with errors, and the run goes on.
+// measure takes every slice of every round. What is compared runs in a row: a round goes through loads and paths in an order
+// shuffled anew, and in each through the contenders, shuffled too, so that what else the machine does at the moment hits all alike.
+// A contender that fails has a sample with errors, and the run goes on.
 func measure(ctx context.Context, cfg config, list []*contender) ([]sample, error) {
+	type bout struct{ mode, path string }
+	var bouts []bout
+	for _, l := range loads {
+		for _, path := range []string{oneHost, twoHosts} {
+			bouts = append(bouts, bout{l.mode, path})
+		}
+	}
 	var all []sample
 	for round := range cfg.rounds {
 		progress(fmt.Sprintf("round %d of %d", round+1, cfg.rounds))
-		type turn struct {
-			c    *contender
-			mode string
-		}
-		var turns []turn
-		for _, c := range list {
-			for _, l := range loads {
-				turns = append(turns, turn{c, l.mode})
+		rand.Shuffle(len(bouts), func(i, j int) { bouts[i], bouts[j] = bouts[j], bouts[i] })
+		for _, b := range bouts {
+			turns := slices.Clone(list)
+			rand.Shuffle(len(turns), func(i, j int) { turns[i], turns[j] = turns[j], turns[i] })
+			for _, c := range turns {
+				if c.path != b.path {
+					continue
+				}
+				if err := ctx.Err(); err != nil {
+					return nil, err
+				}
+				s := c.run(ctx, b.mode, cfg.slice)
+				s.round = round
+				all = append(all, s)
 			}
-		}
-		rand.Shuffle(len(turns), func(i, j int) { turns[i], turns[j] = turns[j], turns[i] })
-		for _, t := range turns {
-			if err := ctx.Err(); err != nil {
-				return nil, err
-			}
-			s := t.c.run(ctx, t.mode, cfg.slice)
-			s.round = round
-			all = append(all, s)
 		}
 	}
 	return all, nil

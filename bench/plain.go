@@ -109,7 +109,7 @@ func (p *plain) oneHost(prefix, name string, filter ruleset, rules int) error {
 	if err := p.end(b, r, "vb", "10.60.1.4", "10.60.1.1"); err != nil {
 		return err
 	}
-	p.add("one host", name, a, b, "10.60.1.4")
+	p.add(oneHost, name, a, b, "10.60.1.4")
 	return nftables(r, filter, rules)
 }
 
@@ -144,7 +144,7 @@ func (p *plain) twoHosts(prefix, name string, filter ruleset, rules int) error {
 	if err := p.end(b, s, "vb", "10.61.1.4", "10.61.1.1"); err != nil {
 		return err
 	}
-	p.add("two hosts", name, a, b, "10.61.1.4")
+	p.add(twoHosts, name, a, b, "10.61.1.4")
 	if err := nftables(r, filter, rules); err != nil {
 		return err
 	}
