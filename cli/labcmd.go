@@ -63,6 +63,9 @@ type labFile struct {
 // config joins the file with the flags, which come later and win by name.
 func (c *labUp) config() (lab.Config, error) {
 	var f labFile
+	if c.Hosts < 1 || c.Hosts > lab.MaxHosts {
+		return lab.Config{}, usagef("--hosts %d: expected 1 to %d", c.Hosts, lab.MaxHosts)
+	}
 	if c.Config != "" {
 		b, err := os.ReadFile(c.Config)
 		if err != nil {

@@ -76,7 +76,7 @@ func (w watchFlags) show(a *app, kind string, columns ...column) error {
 			return strings.EqualFold(id[strings.LastIndexByte(id, '/')+1:], w.VM)
 		}
 	}
-	return a.operatorList("/ringfence/v1/"+kind+"?"+q.Encode(), keep, append([]column{{"Host", "host"}, {"Subscription", "subscription"}, {"VM", "vm"}}, columns...)...)
+	return a.operatorList("/ringfence/v1/"+kind+"?"+q.Encode(), keep, func() error { return w.known(a) }, append([]column{{"Host", "host"}, {"Subscription", "subscription"}, {"VM", "vm"}}, columns...)...)
 }
 
 type dropsCommand struct {
@@ -115,8 +115,35 @@ func (c *trafficCommand) Run(a *app) error {
 		column{"Answered", "answered"}, column{"Service", "service"})
 }
 
-// operatorList prints one of the operator's lists.
-func (a *app) operatorList(path string, keep func(any) bool, columns ...column) error {
+// known refuses a machine that no host has: an empty list would read as if nothing had happened to it.
+func (w watchFlags) known(a *app) error {
+	if w.VM == "" {
+		return nil
+	}
+	cl, err := a.operator()
+	if err != nil {
+		return err
+	}
+	ans, err := cl.send(a.ctx, http.MethodGet, "/ringfence/v1/sandboxes", nil)
+	if err != nil {
+		return err
+	}
+	v, err := decode(ans.body)
+	if err != nil {
+		return err
+	}
+	list, _ := v.(map[string]any)
+	rows, _ := list["value"].([]any)
+	for _, r := range rows {
+		if id := text(r, "vm"); strings.EqualFold(id, w.VM) || strings.EqualFold(id[strings.LastIndexByte(id, '/')+1:], w.VM) {
+			return nil
+		}
+	}
+	return fmt.Errorf("virtual machine %s: %w on any host", w.VM, errNotFound)
+}
+
+// operatorList prints one of the operator's lists; when it is empty, empty may say that it was asked in vain.
+func (a *app) operatorList(path string, keep func(any) bool, empty func() error, columns ...column) error {
 	cl, err := a.operator()
 	if err != nil {
 		return err
@@ -138,6 +165,11 @@ func (a *app) operatorList(path string, keep func(any) bool, columns ...column) 
 	}
 	if rows, ok := v.([]any); ok {
 		rows = slices.DeleteFunc(rows, func(r any) bool { return !keep(r) })
+		if len(rows) == 0 {
+			if err := empty(); err != nil {
+				return err
+			}
+		}
 		nameSubscriptions(&session{client: cl, app: a}, rows)
 		v = rows
 	}
@@ -173,7 +205,7 @@ type hostList struct{}
 func (hostList) Help() string { return "Example:\n  ringfence host list" }
 
 func (c *hostList) Run(a *app) error {
-	return a.operatorList("/ringfence/v1/hosts", func(any) bool { return true }, nameColumn, column{"Underlay", "underlay"},
+	return a.operatorList("/ringfence/v1/hosts", func(any) bool { return true }, func() error { return nil }, nameColumn, column{"Underlay", "underlay"},
 		column{"Connected", "connected"}, column{"Generation", "generation"}, column{"Acknowledged", "acked"}, column{"Problem", "problem"})
 }
 

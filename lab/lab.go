@@ -31,8 +31,8 @@ type Config struct {
 // DefaultName is the lab that is meant when none is named.
 const DefaultName = "lab"
 
-// maxHosts is what the address plan holds.
-const maxHosts = 200
+// MaxHosts is what the address plan holds.
+const MaxHosts = 200
 
 // Roots of what a lab writes.
 const (

@@ -68,8 +68,8 @@ func (c *Config) complete() error {
 	if c.Hosts == 0 {
 		c.Hosts = 2
 	}
-	if c.Hosts < 1 || c.Hosts > maxHosts {
-		return fmt.Errorf("hosts %d: 1 to %d expected", c.Hosts, maxHosts)
+	if c.Hosts < 1 || c.Hosts > MaxHosts {
+		return fmt.Errorf("hosts %d: 1 to %d expected", c.Hosts, MaxHosts)
 	}
 	if c.Progress == nil {
 		c.Progress = func(string) {}

@@ -75,7 +75,7 @@ func single(f resource.Fault, style resource.Style) errorBody {
 		if e.Details == nil {
 			e.Details = &[]errorBody{}
 		}
-		*e.Details = append(*e.Details, errorBody{Code: d.Code, Message: d.Message, Target: d.Target})
+		*e.Details = append(*e.Details, single(d, resource.Gateway))
 	}
 	return e
 }
