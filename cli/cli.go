@@ -74,6 +74,7 @@ type commands struct {
 	Traffic trafficCommand     `cmd:"" help:"Show what each machine sent and received."`
 	Host    hostCommands       `cmd:"" help:"Hosts of the fabric."`
 	Demo    demoCommand        `cmd:"" help:"Deploy the three-tier example for two tenants and check it with real packets."`
+	Doctor  doctorCommand      `cmd:"" help:"Look at the control plane and every host, and say what is wrong and its cure."`
 	Server  serverCommand      `cmd:"" help:"Run the control plane."`
 	Agent   agentCommand       `cmd:"" help:"Run a host's agent."`
 	Version versionCommand     `cmd:"" help:"Show the version."`

@@ -94,7 +94,7 @@ func (v *Server) decide(ctx context.Context, base *store.Snapshot, w arm.Intent)
 		if err := v.alloc.Allocate(draft); err != nil {
 			return arm.Result{}, err
 		}
-		write.Put = []store.Put{{Doc: &doc, Claims: draft.Claims}}
+		write.Put, write.Hosts = []store.Put{{Doc: &doc, Claims: draft.Claims}}, draft.Hosts
 		result.Doc, result.Created = &doc, w.Put.Revision == 0
 	} else {
 		var err error

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -30,6 +31,7 @@ type Config struct {
 	Tenants     []identity.Tenant         `yaml:"tenants"`
 	PrefixLists map[string][]netip.Prefix `yaml:"prefix_lists,omitempty"`   // service tags of the operator: name → prefixes
 	Forwarders  []string                  `yaml:"dns_forwarders,omitempty"` // DNS servers for names outside: IP or IP:PORT, in order
+	HealAfter   string                    `yaml:"heal_after,omitempty"`     // how long a host may be away before its VMs are placed elsewhere; 0: for ever; empty: 30s
 	Locations   []string                  `yaml:"locations,omitempty"`      // regions that are offered
 	Profile     string                    `yaml:"profile,omitempty"`        // contents of the tag Internet
 	Log         string                    `yaml:"log,omitempty"`            // debug, info, warn or error; empty: info
@@ -105,6 +107,9 @@ func (c *Config) check() error {
 	if _, err := c.forwarders(); err != nil {
 		faults = append(faults, err)
 	}
+	if _, err := c.healAfter(); err != nil {
+		faults = append(faults, err)
+	}
 	fault(!slices.Contains(compile.Profiles(), c.Profile), "profile", c.Profile, fmt.Sprintf("one of %q", compile.Profiles()))
 	switch c.Log {
 	case "", "debug", "info", "warn", "error":
@@ -128,4 +133,21 @@ func (c *Config) forwarders() ([]netip.AddrPort, error) {
 		out = append(out, netip.AddrPortFrom(at.Addr().Unmap(), at.Port()))
 	}
 	return out, nil
+}
+
+// Bounds of heal_after: a host that only changed its server, or whose agent was only replaced, is not to be taken for dead.
+const (
+	healDefault = 30 * time.Second
+	healLeast   = 15 * time.Second
+)
+
+func (c *Config) healAfter() (time.Duration, error) {
+	if c.HealAfter == "" {
+		return healDefault, nil
+	}
+	d, err := time.ParseDuration(c.HealAfter)
+	if err != nil || d != 0 && d < healLeast {
+		return 0, fmt.Errorf("heal_after %q: a duration of at least %s expected, or 0 for never", c.HealAfter, healLeast)
+	}
+	return d, nil
 }

@@ -28,7 +28,7 @@ func (v *Server) hello(h publish.Hello) error {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTime)
 	defer cancel()
 	return v.store.PutHost(ctx, store.Host{Name: h.Host, Underlay: h.Underlay, Capacity: h.Capacity, Version: h.Version,
-		Seen: time.Now(), Connected: true})
+		Seen: time.Now(), Connected: true, Server: v.healer.id})
 }
 
 // keepHosts records from time to time which hosts are connected here, and at once when one comes or goes.
@@ -61,10 +61,10 @@ func (v *Server) keepHosts(ctx context.Context) {
 // sight stores that a host is connected here, or no longer.
 func (v *Server) sight(ctx context.Context, s publish.Status) {
 	for _, h := range v.store.Snapshot().Hosts() {
-		if h.Name != s.Name {
-			continue
+		if h.Name != s.Name || !s.Connected && h.Server != v.healer.id {
+			continue // another one, or one that speaks to another server now
 		}
-		h.Seen, h.Connected, h.Version = time.Now(), s.Connected, s.Version
+		h.Seen, h.Connected, h.Version, h.Server = time.Now(), s.Connected, s.Version, v.healer.id
 		if err := v.store.PutHost(ctx, h); err != nil && ctx.Err() == nil {
 			v.log.Warn("record host", "host", s.Name, "error", err)
 		}

@@ -23,13 +23,16 @@ func (v *Server) Operator() http.Handler {
 	m.Handle("/", v.monitor())
 	m.HandleFunc("GET /ringfence/v1/ready", v.getReady)
 	m.HandleFunc("GET /ringfence/v1/hosts", v.getHosts)
+	m.HandleFunc("GET /ringfence/v1/hosts/{host}", v.getHost)
+	m.HandleFunc("POST /ringfence/v1/hosts/{host}/{action}", v.postHost)
 	m.HandleFunc("GET /ringfence/v1/goal/{host}", v.getGoal)
 	m.HandleFunc("GET /ringfence/v1/sandboxes", v.getSandboxes)
+	m.HandleFunc("GET /ringfence/v1/doctor", v.getDoctor)
 	for _, kind := range []string{"drops", "events", "traffic", "flows"} {
 		m.HandleFunc("GET /ringfence/v1/"+kind, func(w http.ResponseWriter, r *http.Request) { v.getAnswers(w, r, kind) })
 	}
 	m.HandleFunc("/ringfence/", func(w http.ResponseWriter, r *http.Request) {
-		fail(w, http.StatusNotFound, "NotFound", "No such route: hosts, goal/HOST, sandboxes, drops, events, traffic, flows and ready are under /ringfence/v1/.")
+		fail(w, http.StatusNotFound, "NotFound", "No such route: hosts, goal/HOST, sandboxes, drops, events, traffic, flows, doctor and ready are under /ringfence/v1/.")
 	})
 	return m
 }
@@ -57,10 +60,6 @@ type list[T any] struct {
 
 func (v *Server) getReady(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, map[string]any{"revision": v.publisher.Revision()})
-}
-
-func (v *Server) getHosts(w http.ResponseWriter, r *http.Request) {
-	answer(w, http.StatusOK, list[publish.Status]{Value: v.publisher.Hosts()})
 }
 
 func (v *Server) getGoal(w http.ResponseWriter, r *http.Request) {

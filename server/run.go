@@ -44,7 +44,9 @@ func Run(ctx context.Context, c Config) error {
 	}
 	defer s.Close()
 	v := New(s, c.Profile, log)
+	v.data = c.DataDir
 	v.forwards, _ = c.forwarders() // checked with the configuration
+	v.healer.after, _ = c.healAfter()
 	l, err := c.listen()
 	if err != nil {
 		return err

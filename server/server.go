@@ -7,6 +7,7 @@ package server
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -34,6 +35,8 @@ type Server struct {
 	log       *slog.Logger
 	meter     *metrics.Server
 	condition condition
+	healer    *healer
+	data      string // data directory, "" when the store is elsewhere
 
 	admission sync.Mutex // one write is decided at a time here; races with other servers are decided by etcd
 	memo      *compile.Memo
@@ -53,7 +56,7 @@ type ackNote struct {
 
 // New returns a server on an open store. Run makes it work.
 func New(s *store.Store, profile string, log *slog.Logger) *Server {
-	v := &Server{store: s, profile: profile, patience: time.Second, log: log, meter: metrics.New(), memo: compile.NewMemo(), acks: map[string]ackNote{}, kick: make(chan struct{}, 1)}
+	v := &Server{store: s, profile: profile, patience: time.Second, log: log, meter: metrics.New(), memo: compile.NewMemo(), acks: map[string]ackNote{}, kick: make(chan struct{}, 1), healer: newHealer(rand.Text())}
 	v.publisher = publish.New(publish.Options{Log: log, OnHello: v.hello, OnAck: v.noteAck})
 	return v
 }
@@ -64,6 +67,7 @@ func (v *Server) Run(ctx context.Context) {
 	defer work.Wait()
 	work.Go(func() { v.keepAcks(ctx) })
 	work.Go(func() { v.keepHosts(ctx) })
+	work.Go(func() { v.heal(ctx) })
 	for snap := range v.store.Watch(ctx) {
 		err := v.publish(snap)
 		v.condition.gaveOut(err)

@@ -75,9 +75,12 @@ func lastGoal(generation uint64, came, acked time.Time, problem string, now time
 	return f
 }
 
+// Kernel says whether this machine could be a host.
+func Kernel() observe.Finding { return kernelFit(datapath.Probe()) }
+
 // machine looks at the host itself.
 func machine(c Config) []observe.Finding {
-	return []observe.Finding{kernelFit(datapath.Probe()), underlayFit(c.Underlay), forwardingOff(), room("run directory", c.RunDir)}
+	return []observe.Finding{Kernel(), underlayFit(c.Underlay), forwardingOff(), room("run directory", c.RunDir)}
 }
 
 func kernelFit(err error) observe.Finding {

@@ -15,8 +15,8 @@ import (
 	"ringfence/publish"
 )
 
-// Version is what the agent tells the control plane; the build sets it.
-var Version = "dev"
+// Version is what the agent tells the control plane.
+var Version = publish.Version()
 
 // Device names and sizes of the tunnel.
 const (
