@@ -150,6 +150,12 @@ func leastLoaded(hosts []store.Host, d *Draft) string {
 	return best
 }
 
+// Pinned is the host that a machine's tag names, "" when it has none.
+func Pinned(d *resource.Doc) string {
+	host, _ := tag(d.Tags(), HostTag)
+	return host
+}
+
 // tag finds a tag; names of tags are compared without case.
 func tag(tags map[string]string, name string) (string, bool) {
 	for k, v := range tags {

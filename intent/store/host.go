@@ -21,7 +21,8 @@ type Host struct {
 	Version   string    `json:"-"`
 	Seen      time.Time `json:"-"`
 	Connected bool      `json:"-"` // as the server that it speaks to has put it
-	Sighting  int64     `json:"-"` // revision of these three: each sign of life is a newer one
+	Server    string    `json:"-"` // that server
+	Sighting  int64     `json:"-"` // revision of these four: each sign of life is a newer one
 	Mark      Mark      `json:"-"` // what was decided about it
 }
 
@@ -30,6 +31,7 @@ type sighting struct {
 	Seen      time.Time `json:"seen"`
 	Connected bool      `json:"connected"`
 	Version   string    `json:"version,omitempty"`
+	Server    string    `json:"server,omitempty"`
 
 	rev int64
 }
@@ -57,7 +59,7 @@ func (s *Store) PutHost(ctx context.Context, h Host) error {
 	if err != nil {
 		return fmt.Errorf("put host %s: %w", h.Name, err)
 	}
-	seen, err := json.Marshal(sighting{Seen: h.Seen, Connected: h.Connected, Version: h.Version})
+	seen, err := json.Marshal(sighting{Seen: h.Seen, Connected: h.Connected, Version: h.Version, Server: h.Server})
 	if err != nil {
 		return fmt.Errorf("put host %s: %w", h.Name, err)
 	}
