@@ -196,19 +196,6 @@ func nameSubscriptions(s *session, rows []any) {
 	}
 }
 
-type hostCommands struct {
-	List hostList `cmd:"" help:"List the hosts with what they have acknowledged."`
-}
-
-type hostList struct{}
-
-func (hostList) Help() string { return "Example:\n  ringfence host list" }
-
-func (c *hostList) Run(a *app) error {
-	return a.operatorList("/ringfence/v1/hosts", func(any) bool { return true }, func() error { return nil }, nameColumn, column{"Underlay", "underlay"},
-		column{"Connected", "connected"}, column{"Generation", "generation"}, column{"Acknowledged", "acked"}, column{"Problem", "problem"})
-}
-
 type serverCommand struct {
 	Config string `required:"" type:"existingfile" help:"Configuration file (YAML)."`
 }
