@@ -10,7 +10,7 @@ import (
 const baseline = "linux"
 
 // plain is what Ringfence is compared with: namespaces joined by ordinary Linux routing. One host is one router between two
-// ends; two hosts are two routers joined by VXLAN over the same kind of underlay as the lab's. Each exists bare, and with nftables
+// ends; two hosts are two routers joined by VXLAN over an underlay like the lab's, which is a bridge. Each exists bare, and with nftables
 // holding the large NSG's rules once: as one interval set beside connection tracking, which is how somebody who knows nftables
 // would write them, and (on one host) one after the other without it, which is how they are mostly found.
 type plain struct {
@@ -114,14 +114,22 @@ func (p *plain) oneHost(prefix, name string, filter ruleset, rules int) error {
 }
 
 func (p *plain) twoHosts(prefix, name string, filter ruleset, rules int) error {
-	r, s, a, b := prefix+"r", prefix+"s", prefix+"a", prefix+"b"
+	r, s, f, a, b := prefix+"r", prefix+"s", prefix+"f", prefix+"a", prefix+"b"
+	if err := p.namespace(f); err != nil {
+		return err
+	}
 	for _, router := range []string{r, s} {
 		if err := p.router(router); err != nil {
 			return err
 		}
 	}
 	err := ip(
-		fmt.Sprintf("-n %s link add under type veth peer name under netns %s", r, s),
+		fmt.Sprintf("-n %s link add bridge mtu 1600 type bridge", f),
+		fmt.Sprintf("-n %s link set bridge up", f),
+		fmt.Sprintf("-n %s link add under mtu 1600 type veth peer name left mtu 1600 netns %s", r, f),
+		fmt.Sprintf("-n %s link add under mtu 1600 type veth peer name right mtu 1600 netns %s", s, f),
+		fmt.Sprintf("-n %s link set left master bridge up", f),
+		fmt.Sprintf("-n %s link set right master bridge up", f),
 		fmt.Sprintf("-n %s link set under mtu 1600 up", r),
 		fmt.Sprintf("-n %s link set under mtu 1600 up", s),
 		fmt.Sprintf("-n %s addr add 198.18.9.1/24 dev under", r),
