@@ -26,7 +26,7 @@ func TestDecodeNormalises(t *testing.T) {
 func TestDecodeRefuses(t *testing.T) {
 	deep := strings.Repeat(`{"a":`, 200) + "1" + strings.Repeat("}", 200)
 	for _, in := range []string{"", "{", "{}x", `{"a"}`, `{"a":1,}`, `{"a":1 "b":2}`, `{a:1}`, `{"a":tru}`, `{"a":01}`, `{"a":+1}`, `{"a":NaN}`, `{"a":"` + "\x01" + `"}`, `{"a":"\q"}`,
-		"{\"a\":\"\xff\"}", `{"a":1,"A":2}`, `{"a":[1,]}`, `"x"`, `null`, deep, `{"a":"\ud800`, `{"a":"x\`} {
+		"{\"a\":\"\xff\"}", `{"a":1,"A":2}`, `{"a":[1,]}`, `"x"`, `null`, deep, `{"a":"\ud800`, `{"a":"x\`, `{"a":"\ud800"}`, `{"a":"\udc00\ud800x"}`} {
 		_, faults := Decode(virtualNetwork, []byte(in))
 		if len(faults) == 0 || faults[0].Code != "InvalidRequestContent" {
 			t.Errorf("%.40q: %v", in, faults)

@@ -220,10 +220,20 @@ func (p *jsonParser) string(n *node) error {
 			if err := json.Unmarshal(n.raw, &n.str); err != nil {
 				return p.fail("a string is not well-formed: %v", err)
 			}
+			if replaced(n.raw, n.str) {
+				return p.fail("a string holds half of a surrogate pair")
+			}
 			return nil
 		}
 	}
 	return p.fail("Unterminated string. Expected delimiter: \"")
+}
+
+// replaced says whether decoding has put a replacement character where the text has none.
+func replaced(raw []byte, decoded string) bool {
+	const mark = "\uFFFD"
+	in := strings.Count(string(raw), mark) + strings.Count(strings.ToLower(string(raw)), `\ufffd`)
+	return strings.Count(decoded, mark) > in
 }
 
 // plainEnd finds the closing quote of a string of plain ASCII; 0 for any other.
