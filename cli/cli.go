@@ -33,6 +33,10 @@ const (
 type Programs struct {
 	Server func(ctx context.Context, config string) error
 	Agent  func(ctx context.Context, config string) error
+
+	// Restore makes the store of a backup where a server's configuration says; CheckBackup reads one and says what it is.
+	Restore     func(ctx context.Context, config string, backup io.Reader) error
+	CheckBackup func(backup io.Reader) (any, error)
 }
 
 // app is what a command runs with.
@@ -75,6 +79,8 @@ type commands struct {
 	Host    hostCommands       `cmd:"" help:"Hosts of the fabric."`
 	Demo    demoCommand        `cmd:"" help:"Deploy the three-tier example for two tenants and check it with real packets."`
 	Doctor  doctorCommand      `cmd:"" help:"Look at the control plane and every host, and say what is wrong and its cure."`
+	Backup  backupCommand      `cmd:"" help:"Write everything that is stored to a file, while the server works."`
+	Restore restoreCommand     `cmd:"" help:"Make the store of a backup in an empty data directory, while the server is stopped."`
 	Server  serverCommand      `cmd:"" help:"Run the control plane."`
 	Agent   agentCommand       `cmd:"" help:"Run a host's agent."`
 	Version versionCommand     `cmd:"" help:"Show the version."`

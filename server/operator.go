@@ -28,11 +28,12 @@ func (v *Server) Operator() http.Handler {
 	m.HandleFunc("GET /ringfence/v1/goal/{host}", v.getGoal)
 	m.HandleFunc("GET /ringfence/v1/sandboxes", v.getSandboxes)
 	m.HandleFunc("GET /ringfence/v1/doctor", v.getDoctor)
+	m.HandleFunc("GET /ringfence/v1/backup", v.getBackup)
 	for _, kind := range []string{"drops", "events", "traffic", "flows"} {
 		m.HandleFunc("GET /ringfence/v1/"+kind, func(w http.ResponseWriter, r *http.Request) { v.getAnswers(w, r, kind) })
 	}
 	m.HandleFunc("/ringfence/", func(w http.ResponseWriter, r *http.Request) {
-		fail(w, http.StatusNotFound, "NotFound", "No such route: hosts, goal/HOST, sandboxes, drops, events, traffic, flows, doctor and ready are under /ringfence/v1/.")
+		fail(w, http.StatusNotFound, "NotFound", "No such route: hosts, goal/HOST, sandboxes, drops, events, traffic, flows, doctor, backup and ready are under /ringfence/v1/.")
 	})
 	return m
 }
@@ -109,9 +110,12 @@ func (v *Server) getSandboxes(w http.ResponseWriter, r *http.Request) {
 }
 
 func (v *Server) sandboxes(vm string) []HostSandbox {
-	found := []HostSandbox{}
+	found, snap := []HostSandbox{}, v.store.Snapshot()
 	for host, all := range v.publisher.Sandboxes() {
 		for _, s := range all {
+			if d := snap.Get(strings.ToLower(s.VM)); d != nil && d.System.Host != host {
+				continue // what a host said that is away, or that has not let go yet
+			}
 			if vm == "" || strings.EqualFold(s.VM, vm) {
 				found = append(found, HostSandbox{host, s})
 			}

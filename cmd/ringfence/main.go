@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"os"
 
 	"ringfence/cli"
@@ -11,7 +12,8 @@ import (
 )
 
 func main() {
-	os.Exit(cli.Main(os.Args[1:], cli.Programs{Server: runServer, Agent: runAgent}))
+	os.Exit(cli.Main(os.Args[1:], cli.Programs{Server: runServer, Agent: runAgent, Restore: restore,
+		CheckBackup: func(r io.Reader) (any, error) { return server.CheckBackup(r) }}))
 }
 
 func runServer(ctx context.Context, file string) error {
@@ -28,4 +30,13 @@ func runAgent(ctx context.Context, file string) error {
 		return err
 	}
 	return agent.Run(ctx, c)
+}
+
+func restore(ctx context.Context, file string, backup io.Reader) error {
+	c, err := server.LoadConfig(file)
+	if err != nil {
+		return err
+	}
+	_, err = server.Restore(ctx, c, backup)
+	return err
 }

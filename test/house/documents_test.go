@@ -10,7 +10,7 @@ import (
 )
 
 // documents that lead through the source; they name files as `path/file.go` and what is in them as `path/file.go:Name`.
-var documents = []string{"ARCHITECTURE.md", "CONTRIBUTING.md", "README.md", "docs/pipeline.md", "docs/services.md", "docs/api.md", "docs/metrics.md"}
+var documents = []string{"ARCHITECTURE.md", "CONTRIBUTING.md", "README.md", "docs/pipeline.md", "docs/services.md", "docs/api.md", "docs/metrics.md", "docs/backup.md"}
 
 var (
 	quoted = regexp.MustCompile("`([^`\n]+)`")
