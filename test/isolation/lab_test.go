@@ -310,6 +310,7 @@ func (l *lab) killAgent(t *testing.T, host string) (config string) {
 				t.Fatalf("the agent of %s does not die", host)
 			}
 		}
+		l.until(t, host, "disconnected", func(connected, _ bool) bool { return !connected })
 		return p.Config
 	}
 	t.Fatalf("no agent of %s", host)
@@ -341,6 +342,12 @@ func (l *lab) startAgent(t *testing.T, host, config string) {
 			l.state.Processes[i].PID = cmd.Process.Pid
 		}
 	}
+	l.until(t, host, "connected and up to date", func(connected, upToDate bool) bool { return connected && upToDate })
+}
+
+// until waits for what the server says about a host.
+func (l *lab) until(t *testing.T, host, what string, ok func(connected, upToDate bool) bool) {
+	t.Helper()
 	var hosts struct {
 		Value []struct {
 			Name              string
@@ -351,12 +358,12 @@ func (l *lab) startAgent(t *testing.T, host, config string) {
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		err := l.ask("hosts", &hosts)
 		for _, h := range hosts.Value {
-			if h.Name == host && h.Connected && h.Acked >= h.Generation {
+			if h.Name == host && ok(h.Connected, h.Acked >= h.Generation) {
 				return
 			}
 		}
 		if time.Now().After(end) {
-			t.Fatalf("%s does not come back: %+v %v", host, hosts.Value, err)
+			t.Fatalf("%s was never %s: %+v %v", host, what, hosts.Value, err)
 		}
 	}
 }
