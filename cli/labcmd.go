@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -27,7 +28,7 @@ type labUp struct {
 	Hosts  int      `default:"2" help:"Number of hosts."`
 	Name   string   `help:"Name of the lab; else that of --lab."`
 	Lists  []string `name:"prefix-list" sep:"none" placeholder:"NAME=PREFIX,…" help:"A service tag of the operator's, for security rules; may be repeated."`
-	Config string   `type:"existingfile" help:"YAML file with prefix_lists (name: [prefixes]), locations ([names]) and dns_forwarders ([addresses])."`
+	Config string   `type:"existingfile" help:"YAML file with prefix_lists (name: [prefixes]), locations ([names]), dns_forwarders ([addresses]) and heal_after (duration)."`
 }
 
 func (labUp) Help() string {
@@ -58,6 +59,7 @@ type labFile struct {
 	PrefixLists map[string][]string `yaml:"prefix_lists"`
 	Locations   []string            `yaml:"locations"`
 	Forwarders  []string            `yaml:"dns_forwarders"`
+	HealAfter   string              `yaml:"heal_after"`
 }
 
 // config joins the file with the flags, which come later and win by name.
@@ -100,7 +102,10 @@ func (c *labUp) config() (lab.Config, error) {
 			return lab.Config{}, usagef("DNS forwarder %q: expected IP or IP:PORT", s)
 		}
 	}
-	return lab.Config{Hosts: c.Hosts, PrefixLists: f.PrefixLists, Locations: f.Locations, Forwarders: f.Forwarders}, nil
+	if _, err := time.ParseDuration(f.HealAfter); err != nil && f.HealAfter != "" {
+		return lab.Config{}, usagef("heal_after %q: expected a duration, as 30s", f.HealAfter)
+	}
+	return lab.Config{Hosts: c.Hosts, PrefixLists: f.PrefixLists, Locations: f.Locations, Forwarders: f.Forwarders, HealAfter: f.HealAfter}, nil
 }
 
 // prefixLists reads back which tags the lab's server was given.

@@ -26,14 +26,14 @@ func TestLabConfig(t *testing.T) {
 	if d := cmp.Diff(want, c.PrefixLists); d != "" || c.Hosts != 3 || len(c.Locations) != 1 || len(c.Forwarders) != 2 {
 		t.Errorf("%s %+v", d, c)
 	}
-	for text, want := range map[string]string{"prefixlists: {}": "field prefixlists not found", "prefix_lists: {A: [x]}": `prefix list A: "x" is no address prefix`, "dns_forwarders: [me]": `DNS forwarder "me"`} {
+	for text, want := range map[string]string{"prefixlists: {}": "field prefixlists not found", "prefix_lists: {A: [x]}": `prefix list A: "x" is no address prefix`, "dns_forwarders: [me]": `DNS forwarder "me"`, "heal_after: soon": `heal_after "soon"`} {
 		write(text)
-		if _, err := (&labUp{Config: file}).config(); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := (&labUp{Hosts: 1, Config: file}).config(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
 	for _, l := range []string{"Storage", "=10.0.0.0/8", "Storage=", "Storage=10.0.0.0/33"} {
-		if _, err := (&labUp{Lists: []string{l}}).config(); err == nil {
+		if _, err := (&labUp{Hosts: 1, Lists: []string{l}}).config(); err == nil {
 			t.Errorf("%s: accepted", l)
 		}
 	}

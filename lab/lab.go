@@ -25,6 +25,7 @@ type Config struct {
 	Locations   []string            // regions to offer; nil: the server's own
 	PrefixLists map[string][]string // service tags that the operator defines
 	Forwarders  []string            // DNS servers for names outside, IP or IP:PORT, as the hosts reach them
+	HealAfter   string              // how long a host may be away before its machines move; "": the server's own
 	Progress    func(step string)   // told what is being done; may be nil
 }
 

@@ -206,14 +206,14 @@ type state struct {
 	RunDir string `json:"run_dir"`
 }
 
-func newLab(t *testing.T, hosts int) *lab {
+func newLab(t *testing.T, hosts int, more ...string) *lab {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root (Geteuid is not 0)")
 	}
 	l := &lab{t: t, name: fmt.Sprintf("e%dx%d", os.Getpid(), labs.Add(1))}
 	t.Cleanup(l.down)
-	l.must("lab", "up", "--name", l.name, "--hosts", strconv.Itoa(hosts))
+	l.must(append([]string{"lab", "up", "--name", l.name, "--hosts", strconv.Itoa(hosts)}, more...)...)
 	l.load()
 	return l
 }
