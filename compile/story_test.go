@@ -274,6 +274,9 @@ func send(t *testing.T, hosts map[string]*goal.Host, models map[string]*model.Mo
 		if v.Action == model.Deliver {
 			return "to " + receiver(hosts, v.Port) + " by " + rulesOf(steps)
 		}
+		if v.Action == model.Service {
+			return "service"
+		}
 		if v.Rule != "" {
 			return fmt.Sprintf("%s %s %s %s", v.Reason, v.Dir, last(v.Group), last(v.Rule))
 		}

@@ -103,7 +103,7 @@ func denyReason(rule string) observe.Reason {
 }
 
 // platform judges a packet to an address of the fabric itself. Such packets are exempt from the rules, except from those whose
-// destination names a platform tag: among these the first that matches decides. Nothing is served there yet.
+// destination names a platform tag: among these the first that matches decides. What the host serves there goes to its services, the rest is dropped.
 func (w *walk) platform(p *goal.Port, t Tuple) Verdict {
 	if t.Dst != WireServer && t.Dst != Metadata && t.Dst != Router6 {
 		return Verdict{}
@@ -125,7 +125,22 @@ func (w *walk) platform(p *goal.Port, t Tuple) Verdict {
 			break
 		}
 	}
-	return w.drop(observe.ServiceAbsent)
+	if !served(p, t) {
+		return w.drop(observe.ServiceAbsent)
+	}
+	return w.end(Service)
+}
+
+// served: names over UDP and TCP, metadata and the wire server's versions over HTTP. The services know a VM by the primary IPv4
+// address of its port; on Azure too only that one may ask for metadata.
+func served(p *goal.Port, t Tuple) bool {
+	i := slices.IndexFunc(p.Addresses, func(a goal.Address) bool { return a.IP.Is4() })
+	if i < 0 || t.Src != p.Addresses[i].IP {
+		return false
+	}
+	names := t.DstPort == 53 && (t.Protocol == goal.TCP || t.Protocol == goal.UDP)
+	http := t.DstPort == 80 && t.Protocol == goal.TCP
+	return t.Dst == WireServer && (names || http) || t.Dst == Metadata && http
 }
 
 // namesPlatform says whether the rule's destination names the tag of the service that the packet asks.

@@ -126,11 +126,14 @@ func TestPlatformAddresses(t *testing.T) {
 	} {
 		f := fabric(rules("nic", nil, c.nic), rules("subnet", nil, c.subnet))
 		v := life(t, f, 1, open(t, f, 1, uint8(c.what[0]), c.to, c.what[1]))
-		want := observe.ServiceAbsent
-		if c.rule != "" {
-			want = observe.ACLPlatform
+		want, reason := model.Service, observe.None
+		switch {
+		case c.rule != "":
+			want, reason = model.Drop, observe.ACLPlatform
+		case c.what == tcp81:
+			want, reason = model.Drop, observe.ServiceAbsent
 		}
-		if v.Reason != want || v.Rule != c.rule {
+		if v.Action != want || v.Reason != reason || v.Rule != c.rule {
 			t.Errorf("%s: %+v", c.name, v)
 		}
 	}

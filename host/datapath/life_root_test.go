@@ -1,6 +1,7 @@
 package datapath
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -269,6 +270,85 @@ func TestService(t *testing.T) {
 	time.Sleep(50 * time.Millisecond)
 	if f := poll(other, 100*time.Millisecond, isOffer); f != nil {
 		t.Errorf("another VM sees %x", f)
+	}
+}
+
+// A VM's question to a service on a socket arrives from the alias of its port, the answer from the address that it asked, both with
+// checksums that hold; answers to an alias that is nobody's end at the host.
+func TestSockets(t *testing.T) {
+	w, a, b := pair(t, 1)
+	h := w.hosts[0]
+	w.quiet(a)
+	svc := w.name + "-svc"
+	w.namespace(svc)
+	var ifindex int
+	w.must(netdev.With(h.ns, func(c *netdev.Conn) (err error) {
+		if ifindex, _, err = c.EnsureVeth(netdev.Veth{Name: "svc", Peer: netdev.Peer{Namespace: svc, Name: "eth0"}}); err != nil {
+			return err
+		}
+		return c.Up("svc")
+	}))
+	w.must(netdev.With(svc, func(c *netdev.Conn) error { return c.Up("eth0") }))
+	w.attachIn(h, func() error { return h.dp.AttachService(ifindex) })
+	ends := map[string]*netdev.PacketConn{svc: nil, a.ns: nil, b.ns: nil}
+	for ns := range ends {
+		c, err := netdev.OpenPacket(ns, "eth0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		ends[ns] = c
+	}
+	port, inside := &h.goal.Ports[0], goal.MAC{0x02, 0x5f, 0xff, 0xff, 0xff, 0xff}
+	own := port.Addresses[0].IP
+	for _, c := range []struct {
+		protocol uint8
+		to       netip.Addr
+		dport    uint16
+	}{{goal.UDP, model.WireServer, 53}, {goal.TCP, model.WireServer, 53}, {goal.TCP, model.WireServer, 80}, {goal.TCP, model.Metadata, 80}} {
+		ask := model.Open(port, c.protocol, c.to, 40001, c.dport)
+		ask.Len = 99
+		if _, err := ends[a.ns].Write(ask.Frame()); err != nil {
+			t.Fatal(err)
+		}
+		want := ask
+		want.Src, want.DstMAC = goal.Alias(port.Index), inside
+		arrives(t, ends[svc], want)
+
+		answer := want.Reply(inside)
+		answer.SrcMAC, answer.DstMAC = inside, inside
+		if _, err := ends[svc].Write(answer.Frame()); err != nil {
+			t.Fatal(err)
+		}
+		want = answer
+		want.Dst, want.DstMAC, want.SrcMAC = own, port.MAC, model.Gateway
+		arrives(t, ends[a.ns], want)
+
+		for _, wrong := range []netip.Addr{goal.Alias(99), netip.MustParseAddr("100.128.0.1"), own} {
+			answer.Dst = wrong
+			if _, err := ends[svc].Write(answer.Frame()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		answer.Dst, answer.Src = goal.Alias(port.Index), netip.MustParseAddr("10.0.0.9")
+		if _, err := ends[svc].Write(answer.Frame()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, ns := range []string{a.ns, b.ns} {
+		if f := poll(ends[ns], 100*time.Millisecond, func(f []byte) bool { return len(f) > 40 && (f[23] == goal.UDP || f[23] == goal.TCP) }); f != nil {
+			t.Errorf("%s sees %x", ns, f)
+		}
+	}
+}
+
+// arrives waits for exactly these bytes: addresses, ports and checksums.
+func arrives(t *testing.T, c *netdev.PacketConn, p model.Packet) {
+	t.Helper()
+	want := p.Frame()
+	got := await(t, c, func(f []byte) bool { return len(f) == len(want) }) // the VM's kernel speaks too, and resets what it does not know
+	if !bytes.Equal(got, want) {
+		t.Errorf("arrived\n%x, want\n%x", got, want)
 	}
 }
 

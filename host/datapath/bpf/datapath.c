@@ -169,6 +169,8 @@ int port_out(struct __sk_buff *skb)
 			return drop(skb, p, r);
 		if (platform != PLATFORM_OTHER && (r = acl(p, port, OUT, platform)))
 			return drop(skb, p, r);
+		if (served(p, port))
+			return ask_service(skb, p);
 		return drop(skb, p, SERVICE_ABSENT);
 	}
 	u64 *vnet = bpf_map_lookup_elem(&vnet_words, &p->vnet);
@@ -235,19 +237,41 @@ int overlay_in(struct __sk_buff *skb)
 	return deliver(skb, p, p->ifindex, p->mac);
 }
 
-// Frames that the host's services send: the port is named in the source address.
+// An answer of a service on a socket: the port is named by the alias to which it goes. It returns the reason to drop.
+INLINE int from_socket(struct __sk_buff *skb, struct pkt *p)
+{
+	read_packet(skb, p);
+	if (skb->vlan_present)
+		return GUARD_VLAN;
+	if (p->fault)
+		return p->fault;
+	if (p->family != 4 || (p->src.w[3] != WIRE_SERVER && p->src.w[3] != METADATA) || (p->proto != TCP && p->proto != UDP))
+		return GUARD_SOURCE;
+	u32 alias = swap32(p->dst.w[3]);
+	if ((alias & ~ALIAS_BITS) != ALIASES)
+		return PORT_UNKNOWN;
+	p->index = alias & ALIAS_BITS;
+	return 0;
+}
+
+// Frames that the host's services send: the port is named in the source address of the frame, or of sockets' packets by the
+// alias to which they go.
 SEC("tcx/ingress")
 int service_in(struct __sk_buff *skb)
 {
 	struct pkt *p = fresh_packet(IN);
 	u8 *data = (u8 *)(u64)skb->data;
+	int r;
 
 	if (!p)
 		return TC_DROP;
 	if (data + 14 > (u8 *)(u64)skb->data_end || data[6] != 0x02 || data[7] != 0x5f)
 		return drop(skb, p, PORT_UNKNOWN);
-	u32 index = (u32)swap16(*(u16 *)(data + 8)) << 16 | swap16(*(u16 *)(data + 10));
-	p->index = index;
+	int socket = same_mac(data + 6, inside);
+	p->index = (u32)swap16(*(u16 *)(data + 8)) << 16 | swap16(*(u16 *)(data + 10));
+	if (socket && (r = from_socket(skb, p)))
+		return drop(skb, p, r);
+	u32 index = p->index;
 	u32 *slot = bpf_map_lookup_elem(&index_ports, &index);
 	if (!slot)
 		return drop(skb, p, PORT_UNKNOWN);
@@ -260,6 +284,8 @@ int service_in(struct __sk_buff *skb)
 	struct port *port = bpf_map_lookup_elem(&port_records, &record);
 	if (!port || !PORT_UP(word))
 		return drop(skb, p, PORT_DOWN);
+	if (socket && (!port->has4 || readdress(skb, p->proto, IP4_DST, p->dst.w[3], port->ip4[0])))
+		return drop(skb, p, INTERNAL);
 	count(skb, p->slot, IN, SERVED);
 	note(skb, p, ACT_DELIVER, 0, 0);
 	return deliver(skb, p, port->ifindex, port->mac);

@@ -141,6 +141,16 @@ INLINE u32 platform_of(const struct pkt *p)
 	return 0;
 }
 
+// What the host's services answer: names, metadata, the wire server's versions. They know a VM by its primary IPv4 address.
+INLINE int served(const struct pkt *p, const struct port *port)
+{
+	if (p->family != 4 || !port->has4 || p->src.w[3] != port->ip4[0])
+		return 0;
+	if (p->dst.w[3] == METADATA)
+		return p->proto == TCP && p->dport == 80;
+	return p->dst.w[3] == WIRE_SERVER && ((p->dport == 53 && (p->proto == TCP || p->proto == UDP)) || (p->dport == 80 && p->proto == TCP));
+}
+
 // Everything that concerns an IP packet and its port alone. key is PORT_KEY.
 GLOBAL int guard(struct pkt *p, struct port *port, u32 key)
 {

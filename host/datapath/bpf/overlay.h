@@ -64,3 +64,38 @@ INLINE int to_service(struct __sk_buff *skb, struct pkt *p)
 	note(skb, p, ACT_SERVICE, 0, 0);
 	return bpf_redirect(c->service, 0);
 }
+
+#define ALIASES 0x64400000u // 100.64.0.0/10: an address for every port's index
+#define ALIAS_BITS 0x003fffffu
+
+static const u8 inside[6] = {0x02, 0x5f, 0xff, 0xff, 0xff, 0xff}; // of the service device, at the services' end
+
+enum { IP4_SUM = 14 + 10, IP4_SRC = 14 + 12, IP4_DST = 14 + 16, TCP_SUM = 14 + 20 + 16, UDP_SUM = 14 + 20 + 6 };
+
+// Replaces an address of a TCP or UDP packet without IP options, with its checksums.
+INLINE int readdress(struct __sk_buff *skb, u32 proto, u32 at, be32 from, be32 to)
+{
+	u32 sum = proto == TCP ? TCP_SUM : UDP_SUM;
+	u64 how = CSUM_PSEUDO | 4 | (proto == TCP ? 0 : CSUM_ZERO_IS_NONE);
+
+	return bpf_l4_csum_replace(skb, sum, from, to, how) || bpf_l3_csum_replace(skb, IP4_SUM, from, to, 4) ||
+	       bpf_skb_store_bytes(skb, at, &to, 4, 0);
+}
+
+// Asks a service: plain sockets there serve every VM, though many have one address, for each has its alias.
+GLOBAL int ask_service(struct __sk_buff *skb, struct pkt *p)
+{
+	u32 zero_key = 0;
+	struct config *c = bpf_map_lookup_elem(&host_config, &zero_key);
+
+	if (!p)
+		return TC_DROP;
+	if (!c || (!c->service && !testing))
+		return drop(skb, p, SERVICE_ABSENT);
+	if (readdress(skb, p->proto, IP4_SRC, p->src.w[3], swap32(ALIASES | (p->index & ALIAS_BITS))) ||
+	    bpf_skb_store_bytes(skb, 0, inside, 6, 0))
+		return drop(skb, p, INTERNAL);
+	count(skb, p->slot, OUT, SERVICE);
+	note(skb, p, ACT_SERVICE, 0, 0);
+	return bpf_redirect(c->service, 0);
+}

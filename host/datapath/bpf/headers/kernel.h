@@ -22,6 +22,7 @@ enum { NO_PREALLOC = 1, ANY = 0, NOEXIST = 1 };
 enum { TC_PASS = 0, TC_DROP = 2, TC_REDIRECT = 7 };
 enum { PACKET_HOST = 0 };
 enum { TUNNEL_ZERO_CSUM = 2, TUNNEL_DONT_FRAGMENT = 4 };
+enum { CSUM_PSEUDO = 0x10, CSUM_ZERO_IS_NONE = 0x20 };
 enum { EEXIST = 17, E2BIG = 7, ENOMEM = 12 };
 
 struct __sk_buff {
@@ -47,6 +48,9 @@ struct bpf_tunnel_key {
 static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
 static long (*bpf_map_update_elem)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
 static long (*bpf_map_delete_elem)(void *map, const void *key) = (void *)3;
+static long (*bpf_skb_store_bytes)(struct __sk_buff *skb, u32 offset, const void *from, u32 len, u64 flags) = (void *)9;
+static long (*bpf_l3_csum_replace)(struct __sk_buff *skb, u32 offset, u64 from, u64 to, u64 size) = (void *)10;
+static long (*bpf_l4_csum_replace)(struct __sk_buff *skb, u32 offset, u64 from, u64 to, u64 flags) = (void *)11;
 static long (*bpf_skb_get_tunnel_key)(struct __sk_buff *skb, struct bpf_tunnel_key *key, u32 size, u64 flags) = (void *)20;
 static long (*bpf_skb_set_tunnel_key)(struct __sk_buff *skb, struct bpf_tunnel_key *key, u32 size, u64 flags) = (void *)21;
 static long (*bpf_redirect)(u32 ifindex, u64 flags) = (void *)23;

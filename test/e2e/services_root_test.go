@@ -1,0 +1,68 @@
+package e2e
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// Names and metadata from inside the machines: private to the virtual network though the addresses overlap, exempt from rules
+// that do not name the platform's tags, and denied by those that do.
+func TestServices(t *testing.T) {
+	l := newLab(t, 2)
+	for tenant, other := range map[string]string{"contoso": "blue", "fabrikam": "green"} {
+		l.vnet(tenant)
+		l.vm(tenant, "a1", "a", "host1")
+		l.vm(tenant, other, "a", "host2")
+	}
+	in := func(tenant string, command string) (string, error) {
+		out, _, err := l.try("vm", "exec", "-g", "g", "--as", tenant, "a1", "--", "bash", "-c", command)
+		return strings.TrimSpace(out), err
+	}
+	for tenant, c := range map[string]struct{ own, foreign string }{"contoso": {"blue", "green"}, "fabrikam": {"green", "blue"}} {
+		for _, over := range []string{"", "use-vc"} { // UDP, TCP
+			if out, err := in(tenant, "RES_OPTIONS="+over+" getent ahostsv4 "+c.own); err != nil || !strings.HasPrefix(out, "10.0.1.5") {
+				t.Errorf("%s asks for %s: %q %v", tenant, c.own, out, err)
+			}
+		}
+		if out, err := in(tenant, "getent ahostsv6 "+c.own); err != nil || !strings.HasPrefix(out, "fd00:1:0:1::5") {
+			t.Errorf("%s asks for %s: %q %v", tenant, c.own, out, err)
+		}
+		if out, err := in(tenant, "getent hosts 10.0.1.5"); err != nil || !strings.Contains(out, c.own) {
+			t.Errorf("%s asks for 10.0.1.5: %q %v", tenant, out, err)
+		}
+		if out, err := in(tenant, "getent hosts "+c.foreign); err == nil {
+			t.Errorf("%s knows %s: %q", tenant, c.foreign, out)
+		}
+		if out, err := in(tenant, metadata("compute/subscriptionId")); err != nil || !strings.HasSuffix(out, strings.Split(l.path(tenant, ""), "/")[2]) {
+			t.Errorf("%s asks for its subscription: %q %v", tenant, out, err)
+		}
+	}
+	l.put("contoso", network+"networkSecurityGroups/n", `{"location":"westeurope","properties":{"securityRules":[`+
+		outbound(100, "AzurePlatformDNS")+","+outbound(110, "AzurePlatformIMDS")+","+outbound(120, "*")+`]}}`)
+	if out, err := in("contoso", "RES_OPTIONS='timeout:1 attempts:1' getent hosts blue"); err == nil {
+		t.Errorf("names are denied and answered: %q", out)
+	}
+	within := "timeout 1 bash -c \"" + metadata("compute/name") + "\""
+	if out, err := in("contoso", within); err == nil {
+		t.Errorf("metadata are denied and answered: %q", out)
+	}
+	l.put("contoso", network+"networkSecurityGroups/n", `{"location":"westeurope","properties":{"securityRules":[`+outbound(120, "*")+`]}}`)
+	if out, err := in("contoso", "getent hosts blue"); err != nil {
+		t.Errorf("names are exempt from a rule that does not name them: %q %v", out, err)
+	}
+	if out, err := in("contoso", within); err != nil || !strings.HasSuffix(out, "a1") {
+		t.Errorf("metadata are exempt from a rule that does not name them: %q %v", out, err)
+	}
+}
+
+// metadata asks for one leaf over plain HTTP.
+func metadata(leaf string) string {
+	return `exec 3<>/dev/tcp/169.254.169.254/80 && printf 'GET /metadata/instance/` + leaf +
+		`?api-version=2021-02-01&format=text HTTP/1.0\r\nMetadata: true\r\n\r\n' >&3 && cat <&3`
+}
+
+// outbound is a rule that denies everything to a destination.
+func outbound(priority int, to string) string {
+	return `{"name":"no-` + strings.ReplaceAll(to, "*", "thing") + `","properties":{"priority":` + strconv.Itoa(priority) + `,"direction":"Outbound","access":"Deny","protocol":"*","sourceAddressPrefix":"*","sourcePortRange":"*","destinationAddressPrefix":"` + to + `","destinationPortRange":"*"}}`
+}
