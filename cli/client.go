@@ -39,18 +39,25 @@ func (e *apiError) Error() string { return fmt.Sprintf("%s: %s", e.Code, e.Messa
 // text is what people see: Azure's code and message, then the details.
 func (e *apiError) text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "ERROR: (%s) %s", e.Code, e.Message)
+	b.WriteString("ERROR: ")
+	e.line(&b)
 	e.details(&b, "  ")
 	return b.String()
+}
+
+// line says one error, and the field that it is about unless the message does.
+func (e *apiError) line(b *strings.Builder) {
+	fmt.Fprintf(b, "(%s) %s", e.Code, e.Message)
+	if e.Target != "" && !strings.Contains(e.Message, e.Target) {
+		fmt.Fprintf(b, " [%s]", e.Target)
+	}
 }
 
 func (e *apiError) details(b *strings.Builder, indent string) {
 	for i := range e.Details {
 		d := &e.Details[i]
-		fmt.Fprintf(b, "\n%s(%s) %s", indent, d.Code, d.Message)
-		if d.Target != "" && !strings.Contains(d.Message, d.Target) {
-			fmt.Fprintf(b, " [%s]", d.Target)
-		}
+		b.WriteString("\n" + indent)
+		d.line(b)
 		d.details(b, indent+"  ")
 	}
 }
