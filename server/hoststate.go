@@ -119,26 +119,27 @@ func (v *Server) mark(ctx context.Context, name string, m store.Mark) (known boo
 	}
 }
 
-// leave empties a host now, unless this server is already at it; then it waits for that.
-func (v *Server) leave(ctx context.Context, name string) {
-	ctx, cancel := context.WithTimeout(ctx, arrival)
-	defer cancel()
-	for ctx.Err() == nil {
-		snap := v.store.Snapshot()
-		load := machines(snap)[name]
-		i := slices.IndexFunc(snap.Hosts(), func(h store.Host) bool { return h.Name == name })
-		if i < 0 || load == 0 {
-			return
-		}
-		h := snap.Hosts()[i]
-		h.Mark.By = v.healer.id
-		if v.begins(h, load) {
-			v.empty(ctx, name)
-			return
-		}
-		select {
-		case <-time.After(10 * time.Millisecond):
-		case <-ctx.Done():
-		}
+// status is what a host's line says, beside what its stream does.
+func (v *Server) status(h store.Host, s publish.Status, load int) HostStatus {
+	v.healer.mu.Lock()
+	defer v.healer.mu.Unlock()
+	mine := v.healer.sign(h)
+	out := HostStatus{Status: s, State: "ready", Reason: h.Mark.Reason, Capacity: h.Capacity, VMs: load, Seen: h.Seen, moves: slices.Clone(mine.moves)}
+	out.Name, out.Underlay = h.Name, h.Underlay
+	if !s.Connected && h.Connected && h.Server != v.healer.id && mine.newer {
+		out.Connected, out.Version = true, h.Version // at another server
 	}
+	switch {
+	case h.Mark.State == store.Draining && load == 0:
+		out.State = "drained"
+	case h.Mark.State != "":
+		out.State = h.Mark.State
+	}
+	if mine.stuck != "" && load > 0 {
+		if out.Problem != "" {
+			out.Problem += "; "
+		}
+		out.Problem += mine.stuck
+	}
+	return out
 }

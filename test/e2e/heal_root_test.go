@@ -30,11 +30,13 @@ func TestHostsAreLeft(t *testing.T) {
 
 	t.Run("a failed host's machines are elsewhere", func(t *testing.T) {
 		agent := l.kill("host1")
+		began := time.Now()
 		out := l.must("host", "fail", "host1")
 		if !strings.Contains(out, "a1") || !strings.Contains(out, "a2") {
 			t.Errorf("where they went: %s", out)
 		}
 		l.settledOff("contoso", "host1", "a1", "a2")
+		t.Logf("from the operator's word to two machines configured elsewhere: %v", time.Since(began))
 		l.ping(true, "contoso", "b1", "10.0.1.4")
 		l.ping(true, "contoso", "b2", "fd00:1:0:1::5")
 		if now := l.mac("contoso", "a1"); now != mac {
