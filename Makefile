@@ -1,10 +1,14 @@
 # Everything a person types stands here; what a target does in several steps stands in test/run (Go) or .ci/deps (shell).
 
 .DEFAULT_GOAL := build
-.PHONY: help build demo test test-unit test-race test-root test-clients generate verify-generated bench soak fuzz deps clean
+.PHONY: help build man demo test test-unit test-race test-root test-clients generate verify-generated bench soak fuzz deps clean
 
 build: ## bin/ringfence
 	go build -trimpath -o bin/ringfence ./cmd/ringfence
+
+man: build ## bin/man: manual pages, one per command
+	rm -rf bin/man
+	bin/ringfence man bin/man
 
 demo: deps-demo build ## the three-tier example for two tenants on two hosts, with real packets; KEEP=1 leaves it running
 	bin/ringfence demo $(if $(KEEP),--keep)

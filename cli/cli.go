@@ -83,6 +83,8 @@ type commands struct {
 	Restore restoreCommand     `cmd:"" help:"Make the store of a backup in an empty data directory, while the server is stopped."`
 	Server  serverCommand      `cmd:"" help:"Run the control plane."`
 	Agent   agentCommand       `cmd:"" help:"Run a host's agent."`
+	Words   completionCommand  `cmd:"" name:"completion" help:"Print a script that completes the words of commands in bash, zsh or fish."`
+	Man     manCommand         `cmd:"" help:"Write the manual pages."`
 	Version versionCommand     `cmd:"" help:"Show the version."`
 	Probe   probeCommand       `cmd:"" hidden:"" help:"Send and answer test traffic inside a namespace."`
 }
