@@ -303,9 +303,14 @@ func (w *trial) forbidden(m *vm, from string) {
 		if addr(a).Is6() {
 			src = m.v6
 		}
-		w.add(from, nil, "to the platform "+a, func(mark []byte) []byte {
-			return packet(gateway, m.port.MAC, src, addr(a), goal.UDP, udp(4004, 5555, mark))
-		})
+		for i, port := range []uint16{53, 80, 5555} {
+			w.add(from, nil, fmt.Sprintf("to the platform %s:%d", a, port), func(mark []byte) []byte {
+				return packet(gateway, m.port.MAC, src, addr(a), goal.UDP, udp(uint16(4020+i), port, mark))
+			})
+			w.add(from, nil, fmt.Sprintf("a connection to the platform %s:%d", a, port), func(mark []byte) []byte {
+				return packet(gateway, m.port.MAC, src, addr(a), goal.TCP, tcp(uint16(4020+i), port, model.SYN, mark))
+			})
+		}
 	}
 }
 
