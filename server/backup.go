@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"ringfence/intent/store"
+	"ringfence/observe/journal"
 )
 
 // getBackup answers with everything that is stored at one revision. A backup that cannot be finished breaks the connection: what the
@@ -28,5 +29,5 @@ func Restore(ctx context.Context, c Config, r io.Reader) (store.Backup, error) {
 		return store.Backup{}, err
 	}
 	defer unlock()
-	return store.Restore(ctx, store.Options{DataDir: c.DataDir, RunDir: c.RunDir, Log: logger(c.Log)}, r)
+	return store.Restore(ctx, store.Options{DataDir: c.DataDir, RunDir: c.RunDir, Log: journal.Component(logger(c.Log), "store")}, r)
 }

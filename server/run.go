@@ -21,6 +21,7 @@ import (
 	"ringfence/intent/arm"
 	"ringfence/intent/identity"
 	"ringfence/intent/store"
+	"ringfence/observe/journal"
 )
 
 // grace is how long requests may take to end when the server is told to.
@@ -28,7 +29,8 @@ const grace = 5 * time.Second
 
 // Run is the life of a server process: it ends with ctx.
 func Run(ctx context.Context, c Config) error {
-	log := logger(c.Log)
+	all := logger(c.Log)
+	log := journal.Component(all, "server")
 	directory, err := identity.New(c.Tenants)
 	if err != nil {
 		return fmt.Errorf("tenants: %w", err)
@@ -38,12 +40,12 @@ func Run(ctx context.Context, c Config) error {
 		return err
 	}
 	defer unlock()
-	s, err := store.Open(ctx, store.Options{DataDir: c.DataDir, RunDir: c.RunDir, Log: log, PrefixLists: c.PrefixLists})
+	s, err := store.Open(ctx, store.Options{DataDir: c.DataDir, RunDir: c.RunDir, Log: journal.Component(all, "store"), PrefixLists: c.PrefixLists})
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	v := New(s, c.Profile, log)
+	v := New(s, c.Profile, all)
 	v.data = c.DataDir
 	v.forwards, _ = c.forwarders() // checked with the configuration
 	v.healer.after, _ = c.healAfter()
@@ -52,7 +54,7 @@ func Run(ctx context.Context, c Config) error {
 		return err
 	}
 	defer l.close()
-	api := arm.New(arm.Deps{Snapshot: func() arm.Snapshot { return s.Snapshot() }, Admit: v, Identity: directory, Log: log, Locations: c.Locations})
+	api := arm.New(arm.Deps{Snapshot: func() arm.Snapshot { return s.Snapshot() }, Admit: v, Identity: directory, Log: journal.Component(all, "api"), Locations: c.Locations})
 	handler := route(v.Operator(), api, directory)
 	log.Info("server started", "api", l.api.Addr().String(), "socket", l.operator.Addr().String(), "agents", l.agents.Addr().String(),
 		"revision", s.Snapshot().Revision(), "documents", s.Snapshot().Len())
@@ -77,12 +79,13 @@ func lock(dir string) (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
+// logger names this machine in every line: the lines of several servers may be read together.
 func logger(level string) *slog.Logger {
-	var l slog.Level
-	if level != "" {
-		l.UnmarshalText([]byte(level)) // checked with the configuration
+	name, err := os.Hostname()
+	if err != nil {
+		name = "unknown"
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l}))
+	return journal.New(os.Stderr, level, "server", name)
 }
 
 // listeners are the ends that a server shows: tenants, the operator, agents, and when it is asked for Prometheus.

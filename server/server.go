@@ -20,6 +20,7 @@ import (
 	"ringfence/intent/alloc"
 	"ringfence/intent/resource"
 	"ringfence/intent/store"
+	"ringfence/observe/journal"
 	"ringfence/observe/metrics"
 	"ringfence/publish"
 )
@@ -56,8 +57,8 @@ type ackNote struct {
 
 // New returns a server on an open store. Run makes it work.
 func New(s *store.Store, profile string, log *slog.Logger) *Server {
-	v := &Server{store: s, profile: profile, patience: time.Second, log: log, meter: metrics.New(), memo: compile.NewMemo(), acks: map[string]ackNote{}, kick: make(chan struct{}, 1), healer: newHealer(rand.Text())}
-	v.publisher = publish.New(publish.Options{Log: log, OnHello: v.hello, OnAck: v.noteAck})
+	v := &Server{store: s, profile: profile, patience: time.Second, log: journal.Component(log, "server"), meter: metrics.New(), memo: compile.NewMemo(), acks: map[string]ackNote{}, kick: make(chan struct{}, 1), healer: newHealer(rand.Text())}
+	v.publisher = publish.New(publish.Options{Log: journal.Component(log, "publish"), OnHello: v.hello, OnAck: v.noteAck})
 	return v
 }
 

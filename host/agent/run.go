@@ -12,6 +12,7 @@ import (
 	"ringfence/host/sandbox"
 	"ringfence/host/services"
 	"ringfence/observe"
+	"ringfence/observe/journal"
 	"ringfence/publish"
 )
 
@@ -27,7 +28,7 @@ const (
 
 // Run is the life of an agent process, in the host's network namespace: it ends with ctx and leaves the kernel as it is.
 func Run(ctx context.Context, c Config) error {
-	log := logger(c.Log).With("host", c.Name)
+	log := journal.New(os.Stderr, c.Log, "host", c.Name)
 	if err := datapath.Probe(); err != nil {
 		return fmt.Errorf("this kernel cannot carry Ringfence: %w", err)
 	}
@@ -39,17 +40,17 @@ func Run(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	dp, err := datapath.Open(datapath.Options{Pin: c.BPFFS, Instance: c.Instance, Underlay: c.Underlay.Address, UnderlayMTU: mtu, Log: log})
+	dp, err := datapath.Open(datapath.Options{Pin: c.BPFFS, Instance: c.Instance, Underlay: c.Underlay.Address, UnderlayMTU: mtu, Log: journal.Component(log, "datapath")})
 	if err != nil {
 		return err
 	}
 	defer dp.Close()
-	boxes, err := sandbox.New(sandbox.Options{Instance: c.Instance, Host: c.Name, RunDir: c.RunDir, Log: log, Attach: dp.AttachPort})
+	boxes, err := sandbox.New(sandbox.Options{Instance: c.Instance, Host: c.Name, RunDir: c.RunDir, Log: journal.Component(log, "sandbox"), Attach: dp.AttachPort})
 	if err != nil {
 		return err
 	}
 	var a *Agent
-	stream := publish.NewClient(publish.ClientOptions{Server: c.Server, TLS: tlsConfig, Log: log,
+	stream := publish.NewClient(publish.ClientOptions{Server: c.Server, TLS: tlsConfig, Log: journal.Component(log, "publish"),
 		Hello: func() publish.Hello {
 			return publish.Hello{Host: c.Name, Underlay: c.Underlay.Address, Generation: dp.Generation(), Version: Version, Capacity: c.Capacity}
 		},
@@ -57,7 +58,7 @@ func Run(ctx context.Context, c Config) error {
 	})
 	fabric := &fabric{c: c, dp: dp, log: log, mtu: mtu}
 	defer fabric.close()
-	a = New(Deps{Datapath: dp, Sandboxes: boxes, Fabric: fabric, Stream: stream, Log: log,
+	a = New(Deps{Datapath: dp, Sandboxes: boxes, Fabric: fabric, Stream: stream, Log: journal.Component(log, "agent"),
 		Machine: func() []observe.Finding { return machine(c) }})
 	return a.live(ctx, stream, dp.Events)
 }
@@ -81,14 +82,6 @@ func (a *Agent) live(ctx context.Context, stream *publish.Client, events func(co
 	<-ended
 	a.Log.Info("agent ends; what is programmed stays in force")
 	return nil
-}
-
-func logger(level string) *slog.Logger {
-	var l slog.Level
-	if level != "" {
-		l.UnmarshalText([]byte(level)) // checked with the configuration
-	}
-	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l}))
 }
 
 // underlayMTU says what the tunnel's packets may measure; the device must have the configured address.

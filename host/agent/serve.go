@@ -11,6 +11,7 @@ import (
 	"ringfence/host/services/dhcp"
 	"ringfence/host/services/dns"
 	"ringfence/host/services/imds"
+	"ringfence/observe/journal"
 )
 
 // service is one of the host's services: what a goal is given to.
@@ -39,13 +40,17 @@ type starting struct {
 
 // serve opens what serves VMs in the service namespace.
 func serve(namespace string, log *slog.Logger) (*served, error) {
-	d, err := dhcp.Open(dhcp.Options{Namespace: namespace, Device: services.Inside, Log: log})
+	d, err := dhcp.Open(dhcp.Options{Namespace: namespace, Device: services.Inside, Log: journal.Component(log, "dhcp")})
 	if err != nil {
 		return nil, err
 	}
-	return &served{log: log, dhcp: d, others: []*starting{
-		{name: "dns", open: func() (service, error) { return dns.Open(dns.Options{Namespace: namespace, Log: log}) }},
-		{name: "metadata", open: func() (service, error) { return imds.Open(imds.Options{Namespace: namespace, Log: log}) }},
+	return &served{log: journal.Component(log, "services"), dhcp: d, others: []*starting{
+		{name: "dns", open: func() (service, error) {
+			return dns.Open(dns.Options{Namespace: namespace, Log: journal.Component(log, "dns")})
+		}},
+		{name: "metadata", open: func() (service, error) {
+			return imds.Open(imds.Options{Namespace: namespace, Log: journal.Component(log, "metadata")})
+		}},
 	}}, nil
 }
 

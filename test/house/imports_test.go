@@ -35,6 +35,7 @@ var allowed = map[string][]string{
 	// 5 what happened
 	"observe":         {},
 	"observe/metrics": {"observe"},
+	"observe/journal": {},
 	// wiring and people's ends
 	"server":         {"intent", "compile", "goal", "observe", "publish", "verify", "host/kernel/netns"},
 	"lab":            {"goal", "observe", "host/kernel", "host/sandbox"},
