@@ -64,13 +64,12 @@ var machines = []struct{ tenant, name, subnet, ip, host string }{
 	{"fabrikam", "a1", "a", "10.0.1.4", "host1"}, {"fabrikam", "a2", "a", "10.0.1.5", "host2"}, {"fabrikam", "c1", "c", "172.16.3.4", "host1"},
 }
 
-func bringUp(name string) (*lab, error) {
-	l := &lab{name: name, vms: map[string]*vm{}, tenants: map[string]*http.Client{}}
-	shared = l // so that it is taken down whatever happens
-	if err := l.command("lab", "up", "--name", name, "--hosts", "2"); err != nil {
-		return nil, err
+func (l *lab) up() error {
+	l.vms, l.tenants = map[string]*vm{}, map[string]*http.Client{}
+	if err := l.command("lab", "up", "--name", l.name, "--hosts", "2"); err != nil {
+		return err
 	}
-	b, err := os.ReadFile("/run/ringfence/" + name + "/lab.json")
+	b, err := os.ReadFile("/run/ringfence/" + l.name + "/lab.json")
 	if err == nil {
 		err = json.Unmarshal(b, &l.state)
 	}
@@ -78,7 +77,7 @@ func bringUp(name string) (*lab, error) {
 		err = l.connect()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("lab.json: %w", err)
+		return fmt.Errorf("lab.json: %w", err)
 	}
 	errs := make([]error, len(l.state.Tenants))
 	var made sync.WaitGroup
@@ -87,9 +86,9 @@ func bringUp(name string) (*lab, error) {
 	}
 	made.Wait()
 	if err := errors.Join(errs...); err != nil {
-		return nil, err
+		return err
 	}
-	return l, l.learn()
+	return l.learn()
 }
 
 // connect makes a client per tenant, with its token over TLS, and the operator's.

@@ -53,7 +53,10 @@ func theLab(t *testing.T) *lab {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root (Geteuid is not 0)")
 	}
-	once.Do(func() { shared, upErr = bringUp(fmt.Sprintf("iso%d", os.Getpid())) })
+	once.Do(func() {
+		shared = &lab{name: fmt.Sprintf("iso%d", os.Getpid())} // taken down also when it comes up only in part
+		upErr = shared.up()
+	})
 	if upErr != nil {
 		t.Fatal(upErr)
 	}
