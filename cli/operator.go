@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"runtime/debug"
 	"slices"
 	"strings"
+
+	"ringfence/host/agent"
 )
 
 type dumpCommands struct {
@@ -227,15 +228,7 @@ type versionCommand struct{}
 func (versionCommand) Help() string { return "Example:\n  ringfence version" }
 
 func (versionCommand) Run(a *app) error {
-	version := "unknown"
-	if b, ok := debug.ReadBuildInfo(); ok {
-		version = b.Main.Version
-		for _, s := range b.Settings {
-			if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-				version = s.Value[:12]
-			}
-		}
-	}
+	version := agent.Version
 	if a.flags.Output == "" || a.flags.Output == "table" {
 		_, err := fmt.Fprintln(a.out, "ringfence", version)
 		return err
