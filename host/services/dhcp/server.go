@@ -116,7 +116,7 @@ func (s *Server) receive() {
 			if s.closed(err) {
 				return
 			}
-			s.log.Warn("dhcp: receive", "err", err)
+			s.log.Warn("dhcp: receive", "error", err)
 			time.Sleep(100 * time.Millisecond) // the device may be down for a moment
 			continue
 		}
@@ -163,7 +163,7 @@ func (s *Server) advertise() {
 func (s *Server) send(frame []byte) {
 	if _, err := s.conn.Write(frame); err != nil && !s.closed(err) {
 		s.fails.Add(1)
-		s.log.Warn("dhcp: send", "err", err)
+		s.log.Warn("dhcp: send", "error", err)
 	}
 }
 
