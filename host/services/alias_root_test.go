@@ -35,10 +35,22 @@ func TestAliasesReachPlainSockets(t *testing.T) {
 	defer netns.Delete(services.Namespace(instance, "h"))
 	must(netns.Do(ns, func() error { _, err := services.Ensure(instance, "h"); return err }))
 	var inside netdev.Link
-	must(netdev.With(services.Namespace(instance, "h"), func(c *netdev.Conn) (err error) {
-		inside, _, err = c.Link(services.Inside)
-		return err
-	}))
+	ready := func(ns, name string) (l netdev.Link) {
+		deadline := time.Now().Add(10 * time.Second)
+		for !l.Ready { // frames that are sent before the kernel has noticed the carrier are lost
+			if time.Now().After(deadline) {
+				t.Fatalf("%s has no carrier", name)
+			}
+			must(netdev.With(ns, func(c *netdev.Conn) (err error) {
+				l, _, err = c.Link(name)
+				return err
+			}))
+			time.Sleep(5 * time.Millisecond)
+		}
+		return l
+	}
+	inside = ready(services.Namespace(instance, "h"), services.Inside)
+	ready(ns, services.Device)
 	device, err := netdev.OpenPacket(ns, services.Device)
 	must(err)
 	defer device.Close()
