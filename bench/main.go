@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -50,6 +51,11 @@ func run(ctx context.Context, cfg config) (err error) {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("the benchmark makes network namespaces: run it as root")
 	}
+	release, err := alone()
+	if err != nil {
+		return err
+	}
+	defer release()
 	if out, err := exec.Command("gcc", "-O2", "-Wall", "-o", loadBinary, "bench/load/load.c").CombinedOutput(); err != nil {
 		return fmt.Errorf("compile the load generator: %w\n%s", err, out)
 	}
@@ -91,6 +97,19 @@ func run(ctx context.Context, cfg config) (err error) {
 		return err
 	}
 	return rep.problem()
+}
+
+// alone waits until no other benchmark runs on this machine: its lab has one name, and its figures would mean nothing.
+func alone() (release func(), err error) {
+	f, err := os.OpenFile(filepath.Join(os.TempDir(), "ringfence-bench.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock: %w", err)
+	}
+	return func() { f.Close() }, nil
 }
 
 func progress(what string) {

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -59,6 +60,15 @@ func run(m *testing.M) int {
 		}
 		return nil
 	}
+	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "ringfence-sdk.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err == nil { // two of these tests on one machine take turns: the lab has one name
+		err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "lock:", err)
+		return 1
+	}
+	defer lock.Close()
 	_ = command("lab", "down", "--name", labName) // what a crash has left; there is mostly nothing
 	if err := command("lab", "up", "--name", labName, "--hosts", "2"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
