@@ -188,3 +188,13 @@ func TestDeploymentThatLostItsServer(t *testing.T) {
 		t.Error(l.body)
 	}
 }
+
+// Faults of a template tell the lines and columns of the text that was sent.
+func TestTemplatePositions(t *testing.T) {
+	a := newAPI(t)
+	body := "{\"properties\":{\"mode\":\"Incremental\",\"template\":{\n  \"$schema\":\"https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#\",\"contentVersion\":\"1.0.0.0\",\n  \"resources\":[\n    {\"bogus\":1}]}}}"
+	r := a.do("PUT", "~G/providers/Microsoft.Resources/deployments/d", body)
+	if r.status != 400 || !strings.Contains(r.body, "line 4") {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+}

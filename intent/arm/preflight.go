@@ -1,10 +1,12 @@
 package arm
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"ringfence/intent/resource"
@@ -26,6 +28,7 @@ type deploymentRequest struct {
 type prepared struct {
 	id      resource.ID
 	request deploymentRequest
+	text    json.RawMessage // the template as it was sent: faults tell its lines
 	plan    *template.Plan
 	group   *resource.Doc
 }
@@ -52,6 +55,11 @@ func (q *request) prepare(id resource.ID) (*prepared, error) {
 	if len(p.request.Properties.Template) == 0 {
 		return nil, fault(400, "InvalidRequestContent", "The request content was invalid: the deployment '%s' has no properties.template.", id.Name())
 	}
+	p.text = p.request.Properties.Template
+	var sent deploymentRequest
+	if json.Unmarshal(body, &sent) == nil && len(sent.Properties.Template) > 0 {
+		p.text = sent.Properties.Template
+	}
 	if err := q.expand(p); err != nil {
 		return nil, err
 	}
@@ -67,7 +75,7 @@ func (q *request) expand(p *prepared) error {
 		}
 		values[name] = v["value"]
 	}
-	t, err := template.Parse(p.request.Properties.Template)
+	t, err := template.Parse(p.text)
 	if err != nil {
 		return templateFaults("Deployment template parse failed", err)
 	}
@@ -97,6 +105,13 @@ func templateFaults(what string, err error) error {
 	if !errors.As(err, &list) {
 		return fmt.Errorf("%s: %w", what, err)
 	}
+	rank := func(f template.Fault) int { // what is missing is often missing because its type is not known
+		if f.Code == template.CodeInvalidResourceType {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(list, func(a, b template.Fault) int { return cmp.Compare(rank(a), rank(b)) })
 	var out resource.Faults
 	for _, f := range list {
 		place := ""
