@@ -220,17 +220,7 @@ func TestService(t *testing.T) {
 	w, a, b := pair(t, 1)
 	h := w.hosts[0]
 	w.quiet(a)
-	svc := w.name + "-svc"
-	w.namespace(svc)
-	var ifindex int
-	w.must(netdev.With(h.ns, func(c *netdev.Conn) (err error) {
-		if ifindex, _, err = c.EnsureVeth(netdev.Veth{Name: "svc", Peer: netdev.Peer{Namespace: svc, Name: "eth0"}}); err != nil {
-			return err
-		}
-		return c.Up("svc")
-	}))
-	w.must(netdev.With(svc, func(c *netdev.Conn) error { return c.Up("eth0") }))
-	w.attachIn(h, func() error { return h.dp.AttachService(ifindex) })
+	svc := w.services(h)
 	server, err := netdev.OpenPacket(svc, "eth0")
 	if err != nil {
 		t.Fatal(err)
@@ -279,17 +269,7 @@ func TestSockets(t *testing.T) {
 	w, a, b := pair(t, 1)
 	h := w.hosts[0]
 	w.quiet(a)
-	svc := w.name + "-svc"
-	w.namespace(svc)
-	var ifindex int
-	w.must(netdev.With(h.ns, func(c *netdev.Conn) (err error) {
-		if ifindex, _, err = c.EnsureVeth(netdev.Veth{Name: "svc", Peer: netdev.Peer{Namespace: svc, Name: "eth0"}}); err != nil {
-			return err
-		}
-		return c.Up("svc")
-	}))
-	w.must(netdev.With(svc, func(c *netdev.Conn) error { return c.Up("eth0") }))
-	w.attachIn(h, func() error { return h.dp.AttachService(ifindex) })
+	svc := w.services(h)
 	ends := map[string]*netdev.PacketConn{svc: nil, a.ns: nil, b.ns: nil}
 	for ns := range ends {
 		c, err := netdev.OpenPacket(ns, "eth0")
@@ -350,6 +330,22 @@ func arrives(t *testing.T, c *netdev.PacketConn, p model.Packet) {
 	if !bytes.Equal(got, want) {
 		t.Errorf("arrived\n%x, want\n%x", got, want)
 	}
+}
+
+// services makes the host's service device and returns the namespace of its other end.
+func (w *wire) services(h *wireHost) (ns string) {
+	ns = w.name + "-svc"
+	w.namespace(ns)
+	var ifindex int
+	w.must(netdev.With(h.ns, func(c *netdev.Conn) (err error) {
+		if ifindex, _, err = c.EnsureVeth(netdev.Veth{Name: "svc", Peer: netdev.Peer{Namespace: ns, Name: "eth0"}}); err != nil {
+			return err
+		}
+		return c.Up("svc")
+	}))
+	w.must(netdev.With(ns, func(c *netdev.Conn) error { return c.Up("eth0") }))
+	w.attachIn(h, func() error { return h.dp.AttachService(ifindex) })
+	return ns
 }
 
 func (w *wire) attachIn(h *wireHost, fn func() error) {
