@@ -90,13 +90,10 @@ func run(ctx context.Context, cfg config) (err error) {
 	}
 	rep := newReport(cfg, started, contenders, samples, control)
 	rep.print(os.Stdout)
-	if cfg.results == "" {
-		return rep.problem()
-	}
-	if err := rep.write(cfg.results); err != nil {
+	if err := rep.problem(); err != nil || cfg.results == "" {
 		return err
 	}
-	return rep.problem()
+	return rep.write(cfg.results)
 }
 
 // alone waits until no other benchmark runs on this machine: its lab has one name, and its figures would mean nothing.

@@ -162,11 +162,14 @@ func failures(n int) string {
 	return fmt.Sprintf(" %d errors", n)
 }
 
-// problem is an error when a contender carried nothing: then the figures mean nothing either.
+// problem is an error when a contender carried nothing or lost something: then the figures mean nothing and are not written.
 func (r *report) problem() error {
 	for _, f := range r.Figures {
 		if f.Median == 0 {
 			return fmt.Errorf("%s, %s, %s: nothing got through", f.Path, f.Contender, f.Load)
+		}
+		if f.Errors > 0 {
+			return fmt.Errorf("%s, %s, %s: %d errors", f.Path, f.Contender, f.Load, f.Errors)
 		}
 	}
 	return nil
