@@ -73,6 +73,7 @@ func standInServer(file string) error {
 	}
 	var mu sync.Mutex
 	var names []map[string]any
+	var open []net.Conn // a connection that nobody holds is closed when it is collected, and its agent comes again
 	go func() {
 		for {
 			conn, err := l.Accept()
@@ -86,6 +87,7 @@ func standInServer(file string) error {
 				}
 				mu.Lock()
 				defer mu.Unlock()
+				open = append(open, t)
 				names = append(names, map[string]any{"name": t.ConnectionState().PeerCertificates[0].Subject.CommonName, "connected": true, "generation": 1, "acked": 1})
 			}()
 		}
