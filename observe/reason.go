@@ -16,7 +16,7 @@ type Info struct {
 	Text   string // one sentence for people
 }
 
-// The reasons, by layer in the order a packet from a VM meets them.
+// The reasons, by layer in the order a packet from a VM meets them; what came later is at the end.
 const (
 	None Reason = iota
 	PortUnknown
@@ -54,6 +54,7 @@ const (
 	OverlayMTU
 	UplinkClosed
 	Internal
+	FlowNoError
 	reasonCount
 )
 
@@ -74,7 +75,7 @@ var infos = [reasonCount]Info{
 	GuardSource:        {GuardSource, "guard_source", "guard", "the source address is not the NIC's"},
 	GuardMulticast:     {GuardMulticast, "guard_multicast", "guard", "broadcast and multicast stay at the VM"},
 	GuardProtocol:      {GuardProtocol, "guard_protocol", "guard", "an IP protocol that virtual networks do not carry"},
-	GuardICMPType:      {GuardICMPType, "guard_icmp_type", "guard", "an ICMP message other than echo, not judged yet"},
+	GuardICMPType:      {GuardICMPType, "guard_icmp_type", "guard", "an ICMP message other than echo and errors"},
 	GuardReservedPort:  {GuardReservedPort, "guard_reserved_port", "guard", "UDP source port 65330 is reserved for the host"},
 	ServiceAbsent:      {ServiceAbsent, "service_absent", "guard", "a platform address on which this host serves nothing"},
 	FlowNoSYN:          {FlowNoSYN, "flow_no_syn", "flow", "a TCP segment of no known flow that does not open one"},
@@ -94,6 +95,7 @@ var infos = [reasonCount]Info{
 	OverlayMTU:         {OverlayMTU, "overlay_mtu", "overlay", "too large for the underlay"},
 	UplinkClosed:       {UplinkClosed, "uplink_closed", "port", "nothing is open towards the Internet"},
 	Internal:           {Internal, "internal", "port", "a fault of the data plane itself"},
+	FlowNoError:        {FlowNoError, "flow_no_error", "flow", "an ICMP error about a packet of no known flow"},
 }
 
 // Reasons lists every reason but None, by number.

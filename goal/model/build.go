@@ -129,13 +129,41 @@ func (p Packet) icmp(room int) []byte {
 	if p.Target.IsValid() {
 		n = max(24, room)
 	}
+	var quote []byte
+	if p.IsError() && p.Quote.Src.IsValid() {
+		quote = p.Quote.bytes()
+		n = max(8+len(quote), room)
+	}
 	b := make([]byte, n)
+	copy(b[8:], quote)
 	b[0], b[1] = p.ICMPType, p.ICMPCode
 	binary.BigEndian.PutUint16(b[4:], p.ICMPID)
 	if p.Target.IsValid() {
 		copy(b[8:], p.Target.AsSlice())
 	}
 	return b
+}
+
+// bytes are the quoted header and the eight bytes behind it, of a packet that was 1400 bytes long.
+func (q Quote) bytes() []byte {
+	var b []byte
+	if q.Src.Is4() {
+		b = append(b, 0x45, 0, 0x05, 0x78, 0, 0, 0x40, 0, 63, q.Protocol, 0, 0)
+	} else {
+		b = append(b, 0x60, 0, 0, 0, 0x05, 0x50, q.Protocol, 63)
+	}
+	b = append(append(b, q.Src.AsSlice()...), q.Dst.AsSlice()...)
+	if q.Src.Is4() {
+		binary.BigEndian.PutUint16(b[10:], checksum(0, b))
+	}
+	if q.Protocol == goal.TCP || q.Protocol == goal.UDP {
+		b = binary.BigEndian.AppendUint16(b, q.SrcPort)
+		b = binary.BigEndian.AppendUint16(b, q.DstPort)
+		return append(b, 0, 0, 0, 0)
+	}
+	b = append(b, q.ICMPType, 0, 0, 0)
+	b = binary.BigEndian.AppendUint16(b, q.ICMPID)
+	return append(b, 0, 0)
 }
 
 // pseudo sums the pseudo header; ICMP over IPv4 has none.

@@ -31,8 +31,15 @@ type flow struct {
 }
 
 // keyOf names the conversation that p belongs to at a port. An echo request and its reply share one; a request in the other
-// direction is another conversation.
+// direction is another conversation. An error belongs to the conversation of the packet that it quotes, which went the other way;
+// one that quotes what cannot have come from whom it goes to, or no packet of a conversation, has the zero key, and no flow has that.
 func keyOf(port uint32, dir Dir, p Packet) flowKey {
+	if p.IsError() {
+		if p.Quote.Src != p.Dst || p.Quote.Dst != p.Src || !p.Quote.converses() {
+			return flowKey{}
+		}
+		return keyOf(port, 1-dir, p.Quote.packet())
+	}
 	src, dst := p.SrcPort, p.DstPort
 	request, reply := p.isEcho()
 	switch {
@@ -49,6 +56,16 @@ func keyOf(port uint32, dir Dir, p Packet) flowKey {
 	return flowKey{port, p.Protocol, p.Dst, p.Src, dst, src}
 }
 
+// converses says whether a packet like the quoted one can have a flow.
+func (q Quote) converses() bool {
+	switch q.Protocol {
+	case goal.TCP, goal.UDP, goal.ESP, goal.AH:
+		return true
+	}
+	request, reply := q.packet().isEcho()
+	return request || reply
+}
+
 // opens says why p may not open a flow, None when it may.
 func opens(p Packet) observe.Reason {
 	if p.Protocol == goal.TCP && p.TCPFlags&(SYN|ACK|RST|FIN) != SYN {
@@ -56,6 +73,9 @@ func opens(p Packet) observe.Reason {
 	}
 	if _, reply := p.isEcho(); reply {
 		return observe.FlowNoEcho
+	}
+	if p.IsError() {
+		return observe.FlowNoError
 	}
 	return observe.None
 }

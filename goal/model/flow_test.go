@@ -214,3 +214,48 @@ func TestFlowsEndWithWhatTheyBelongTo(t *testing.T) {
 		t.Errorf("%d flows after a port is gone", n)
 	}
 }
+
+// An error passes along the flow of the packet that it quotes, to whom sent that packet and from whom received it, on one host and
+// across two. It opens nothing.
+func TestErrorsFollowTheirFlow(t *testing.T) {
+	for _, protocol := range []uint8{goal.TCP, goal.UDP, goal.ICMP, goal.ESP} {
+		for to, receiver := range map[string]uint32{"10.0.1.5": 2, "10.0.2.4": 3, "fd00::1:5": 2, "fd00::2:4": 3} {
+			f := fabric()
+			p := open(t, f, 1, protocol, to, 80)
+			kind := model.Unreachable
+			if !p.Src.Is4() {
+				kind = model.Unreachable6
+			}
+			e := p.Error(mac(receiver), kind, 3)
+			if v := life(t, f, receiver, e); v.Reason != observe.FlowNoError || v.Layer != "flow" || v.Dir != model.Out {
+				t.Errorf("protocol %d to %s: an error about nothing: %+v", protocol, to, v)
+			}
+			life(t, f, 1, p)
+			before := len(f["host1"].Flows()) + len(f["host2"].Flows())
+			if v := life(t, f, receiver, e); v.Action != model.Deliver || v.Port != 1 {
+				t.Errorf("protocol %d to %s: the receiver's error: %+v", protocol, to, v)
+			}
+			if v := life(t, f, 1, p.Reply(mac(receiver)).Error(mac(1), kind, 3)); v.Action != model.Deliver || v.Port != receiver {
+				t.Errorf("protocol %d to %s: the opener's error about a reply: %+v", protocol, to, v)
+			}
+			for what, change := range map[string]func(*model.Quote){
+				"of another sender":            func(q *model.Quote) { q.Src = q.Src.Next() },
+				"to another receiver":          func(q *model.Quote) { q.Dst = q.Dst.Next() },
+				"that the sender of it sent":   func(q *model.Quote) { q.Src, q.Dst = q.Dst, q.Src },
+				"of another protocol":          func(q *model.Quote) { q.Protocol = goal.AH },
+				"that was an error itself":     func(q *model.Quote) { q.Protocol, q.ICMPType, q.ICMPID = e.Protocol, kind, 0 },
+				"of ICMP of the other family":  func(q *model.Quote) { q.Protocol = goal.ICMP + goal.ICMPv6 - e.Protocol },
+				"of a protocol without a flow": func(q *model.Quote) { q.Protocol = 47 },
+			} {
+				bad := e
+				change(&bad.Quote)
+				if v := life(t, f, receiver, bad); v.Reason != observe.FlowNoError {
+					t.Errorf("protocol %d to %s: about a packet %s: %+v", protocol, to, what, v)
+				}
+			}
+			if n := len(f["host1"].Flows()) + len(f["host2"].Flows()); n != before {
+				t.Errorf("protocol %d to %s: %d flows, %d before the errors", protocol, to, n, before)
+			}
+		}
+	}
+}

@@ -128,7 +128,48 @@ func (p *Packet) parseICMP(b []byte) {
 	if request, reply := p.isEcho(); request || reply {
 		p.ICMPID = binary.BigEndian.Uint16(b[4:6])
 	}
+	if p.IsError() {
+		p.parseQuote(b[8:])
+	}
 	if p.Protocol == goal.ICMPv6 && p.ICMPType == NeighborSol && len(b) >= 24 {
 		p.Target = netip.AddrFrom16([16]byte(b[8:24]))
 	}
+}
+
+// parseQuote wants the quoted packet's whole IP header, of the same family and without IPv4 options, and eight bytes behind it
+// which are the beginning of its transport header.
+func (p *Packet) parseQuote(b []byte) {
+	var q Quote
+	header := ipv4Len
+	if p.EtherType == EtherIPv6 {
+		header = ipv6Len
+	}
+	switch {
+	case len(b) < header+8:
+		p.Short = true
+		return
+	case p.EtherType == EtherIPv4:
+		if b[0] != 0x45 || binary.BigEndian.Uint16(b[6:8])&0x1fff != 0 {
+			p.Short = true
+			return
+		}
+		q.Src, q.Dst, q.Protocol = netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20])), b[9]
+	default:
+		if b[0]>>4 != 6 {
+			p.Short = true
+			return
+		}
+		q.Src, q.Dst, q.Protocol = netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40])), b[6]
+	}
+	l4, v4 := b[header:], p.EtherType == EtherIPv4
+	switch {
+	case q.Protocol == goal.TCP, q.Protocol == goal.UDP:
+		q.SrcPort, q.DstPort = binary.BigEndian.Uint16(l4[0:2]), binary.BigEndian.Uint16(l4[2:4])
+	case v4 && q.Protocol == goal.ICMP, !v4 && q.Protocol == goal.ICMPv6:
+		q.ICMPType = l4[0]
+		if request, reply := q.packet().isEcho(); request || reply {
+			q.ICMPID = binary.BigEndian.Uint16(l4[4:6])
+		}
+	}
+	p.Quote = q
 }

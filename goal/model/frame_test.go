@@ -74,6 +74,9 @@ func visible(p model.Packet) model.Packet {
 	if !(v4 && p.Protocol == goal.ICMP || !v4 && p.Protocol == goal.ICMPv6) {
 		p.ICMPType, p.ICMPCode, p.ICMPID = 0, 0, 0
 	}
+	if !p.IsError() {
+		p.Quote = model.Quote{}
+	}
 	if v4 || p.Protocol != goal.ICMPv6 || p.Short || p.Options || p.Fragment {
 		p.Target = netip.Addr{}
 	}
@@ -104,6 +107,14 @@ func TestParseDistrusts(t *testing.T) {
 		return model.Packet{EtherType: model.EtherIPv6, Src: ip("fd00::4"), Dst: ip("fd00::5"), Protocol: goal.UDP, Len: 70}.Frame()
 	}
 	set := func(b []byte, at int, v byte) []byte { b[at] = v; return b }
+	about := func(b []byte) []byte { // an error about what the bytes are
+		p := model.Parse(b)
+		kind := model.Unreachable
+		if !p.Src.Is4() {
+			kind = model.Unreachable6
+		}
+		return p.Error(mac(1), kind, 0).Frame()
+	}
 	for _, c := range []struct {
 		name  string
 		frame []byte
@@ -135,6 +146,14 @@ func TestParseDistrusts(t *testing.T) {
 		{"routing header", set(good6(), 20, 43), "options"},
 		{"fragment header", set(good6(), 20, 44), "fragment"},
 		{"no next header", set(good6(), 20, 59), ""},
+		{"error", about(good()), ""},
+		{"error 6", about(good6()), ""},
+		{"error that quotes seven bytes behind the header", set(about(good()), 17, 55), "short"},
+		{"error 6 that quotes seven bytes behind the header", set(about(good6()), 19, 55), "short"},
+		{"error that quotes options", set(about(good()), 42, 0x46), "short"},
+		{"error that quotes version 6", set(about(good()), 42, 0x65), "short"},
+		{"error that quotes a later fragment", set(about(good()), 49, 1), "short"},
+		{"error 6 that quotes version 4", set(about(good6()), 62, 0x45), "short"},
 	} {
 		p := model.Parse(c.frame)
 		var got []string

@@ -149,7 +149,7 @@ func carried(p Packet) observe.Reason {
 	switch {
 	case p.Protocol == goal.TCP, p.Protocol == goal.UDP, p.Protocol == goal.ESP, p.Protocol == goal.AH:
 	case v4 && p.Protocol == goal.ICMP, !v4 && p.Protocol == goal.ICMPv6:
-		if request, reply := p.isEcho(); !request && !reply {
+		if request, reply := p.isEcho(); !request && !reply && !p.IsError() {
 			return observe.GuardICMPType
 		}
 	default:

@@ -27,14 +27,23 @@ const (
 // ICMP messages that the fabric carries between VMs, and the neighbour discovery that it answers or refuses.
 const (
 	EchoReply    uint8 = 0 // ICMP
+	Unreachable  uint8 = 3
+	SourceQuench uint8 = 4
 	EchoRequest  uint8 = 8
-	EchoRequest6 uint8 = 128 // ICMPv6
-	EchoReply6   uint8 = 129
-	RouterSol    uint8 = 133
-	RouterAdv    uint8 = 134
-	NeighborSol  uint8 = 135
-	NeighborAdv  uint8 = 136
-	Redirect6    uint8 = 137
+	TimeExceeded uint8 = 11
+	BadParameter uint8 = 12
+
+	Unreachable6  uint8 = 1 // ICMPv6
+	TooBig6       uint8 = 2
+	TimeExceeded6 uint8 = 3
+	BadParameter6 uint8 = 4
+	EchoRequest6  uint8 = 128
+	EchoReply6    uint8 = 129
+	RouterSol     uint8 = 133
+	RouterAdv     uint8 = 134
+	NeighborSol   uint8 = 135
+	NeighborAdv   uint8 = 136
+	Redirect6     uint8 = 137
 )
 
 // Packet is one frame as far as the fabric looks at it. Parse makes one from bytes, Frame makes bytes from one.
@@ -52,6 +61,7 @@ type Packet struct {
 	ICMPType, ICMPCode uint8      // ICMP and ICMPv6
 	ICMPID             uint16     // of echo messages
 	Target             netip.Addr // of a neighbour solicitation; invalid when the message is too short to hold one
+	Quote              Quote      // of an ICMP error: the packet that it is about
 
 	ARPOp     uint16   // 1 request, 2 reply
 	ARPSender goal.MAC // sender's hardware address
@@ -59,9 +69,18 @@ type Packet struct {
 	Malformed bool // the IP header is truncated or contradicts the frame; of ARP: no complete Ethernet/IPv4 message
 	Options   bool // IPv4 options, or an IPv6 extension header other than the fragment header
 	Fragment  bool // a fragment of either family
-	Short     bool // the TCP, UDP, ICMP or ICMPv6 header is truncated or contradicts the packet; looked at after Options and Fragment
+	Short     bool // the TCP, UDP, ICMP or ICMPv6 header, or what an error quotes, is truncated or contradicts the packet; looked at after Options and Fragment
 
 	Len int // bytes of the frame
+}
+
+// Quote is what an ICMP error tells of the packet that it is about: its IP header and eight bytes behind it.
+type Quote struct {
+	Src, Dst         netip.Addr
+	Protocol         uint8
+	SrcPort, DstPort uint16 // TCP and UDP
+	ICMPType         uint8  // ICMP and ICMPv6
+	ICMPID           uint16 // of echo messages
 }
 
 // Tuple is what a security rule sees of a packet.
@@ -92,6 +111,32 @@ func (p Packet) isEcho() (request, reply bool) {
 		return p.ICMPType == EchoRequest6, p.ICMPType == EchoReply6
 	}
 	return false, false
+}
+
+// IsError says whether p is an ICMP or ICMPv6 error, which quotes a packet.
+func (p Packet) IsError() bool {
+	switch {
+	case p.Protocol == goal.ICMP && p.Src.Is4():
+		return p.ICMPType == Unreachable || p.ICMPType == SourceQuench || p.ICMPType == TimeExceeded || p.ICMPType == BadParameter
+	case p.Protocol == goal.ICMPv6 && !p.Src.Is4():
+		return p.ICMPType >= Unreachable6 && p.ICMPType <= BadParameter6
+	}
+	return false
+}
+
+// packet is as much of the quoted packet as its flow is known by.
+func (q Quote) packet() Packet {
+	return Packet{Src: q.Src, Dst: q.Dst, Protocol: q.Protocol, SrcPort: q.SrcPort, DstPort: q.DstPort, ICMPType: q.ICMPType, ICMPID: q.ICMPID}
+}
+
+// Error returns the ICMP error of the given type that the receiver of p, whose NIC has the given MAC, sends about it.
+func (p Packet) Error(from goal.MAC, kind, code uint8) Packet {
+	e := Packet{EtherType: p.EtherType, SrcMAC: from, DstMAC: Gateway, Src: p.Dst, Dst: p.Src, Protocol: goal.ICMP, HopLimit: 64, ICMPType: kind, ICMPCode: code}
+	if !p.Src.Is4() {
+		e.Protocol = goal.ICMPv6
+	}
+	e.Quote = Quote{Src: p.Src, Dst: p.Dst, Protocol: p.Protocol, SrcPort: p.SrcPort, DstPort: p.DstPort, ICMPType: p.ICMPType, ICMPID: p.ICMPID}
+	return e
 }
 
 // Open returns the first packet of a conversation from a port to an address: a TCP SYN, a UDP datagram, an echo request with

@@ -163,5 +163,69 @@ func (g *sender) icmp(p *model.Packet) {
 		p.ICMPType = reply
 	case 2:
 		p.ICMPType, p.ICMPID = uint8(g.r.Uint32()), 0
+	case 3, 4:
+		p.ICMPType, p.ICMPID = g.errorKind(p.Src.Is4()), 0
 	}
+	if p.IsError() {
+		p.Quote = g.quote(p)
+	}
+}
+
+func (g *sender) errorKind(v4 bool) uint8 {
+	if v4 {
+		return []uint8{model.Unreachable, model.SourceQuench, model.TimeExceeded, model.BadParameter}[g.r.IntN(4)]
+	}
+	return []uint8{model.Unreachable6, model.TooBig6, model.TimeExceeded6, model.BadParameter6}[g.r.IntN(4)]
+}
+
+// quote is what an error from p.Src to p.Dst may tell, mostly of a packet that could have gone the other way.
+func (g *sender) quote(p *model.Packet) model.Quote {
+	r := g.r
+	q := model.Quote{Src: p.Dst, Dst: p.Src, Protocol: []uint8{goal.TCP, goal.UDP, p.Protocol, goal.ESP, goal.AH, uint8(r.Uint32())}[r.IntN(6)]}
+	switch q.Protocol {
+	case goal.TCP, goal.UDP:
+		q.SrcPort, q.DstPort = g.portNumber(), g.portNumber()
+	case p.Protocol:
+		q.ICMPType, q.ICMPID = model.EchoRequest, uint16(r.IntN(4))
+		if !p.Src.Is4() {
+			q.ICMPType = model.EchoRequest6
+		}
+		if r.IntN(3) == 0 {
+			q.ICMPType, q.ICMPID = g.errorKind(p.Src.Is4()), 0
+		}
+	}
+	switch r.IntN(8) {
+	case 0:
+		q.Src = step(q.Src, 1)
+	case 1:
+		q.Dst = step(q.Dst, 1)
+	case 2:
+		q.Src, q.Dst = q.Dst, q.Src
+	}
+	return q
+}
+
+// Error is an error that the receiver of p, whose NIC has the given MAC, sends about it: true, or quoted with one thing changed.
+func Error(r *rand.Rand, p model.Packet, from goal.MAC) model.Packet {
+	g := &sender{r: r}
+	e := p.Error(from, g.errorKind(p.Src.Is4()), uint8(r.IntN(16)))
+	q := &e.Quote
+	switch r.IntN(16) {
+	case 0:
+		q.Src = step(q.Src, 1)
+	case 1:
+		q.Dst = step(q.Dst, 1)
+	case 2:
+		q.Src, q.Dst = q.Dst, q.Src
+	case 3:
+		q.SrcPort, q.DstPort = q.DstPort, q.SrcPort
+	case 4:
+		q.Protocol = goal.TCP + goal.UDP - q.Protocol
+	case 5:
+		e.Len = 60
+	}
+	if q.Protocol != goal.TCP && q.Protocol != goal.UDP {
+		q.SrcPort, q.DstPort = 0, 0
+	}
+	return e
 }

@@ -68,6 +68,9 @@ func (t *Traffic) answer() (sent, bool) {
 		port := &t.h.Ports[i]
 		for _, a := range port.Addresses {
 			if a.IP == s.p.Dst {
+				if t.r.IntN(5) == 0 && !s.p.IsError() {
+					return sent{port.Index, Error(t.r, s.p, port.MAC)}, true
+				}
 				return sent{port.Index, s.p.Reply(port.MAC)}, true
 			}
 		}

@@ -207,6 +207,26 @@ func TestIdle(t *testing.T) {
 	})
 }
 
+// An error passes by the flow that it is about, but keeps it alive at neither end.
+func TestErrorsKeepNothingAlive(t *testing.T) {
+	inJudge(t, nil, func(j *judge) {
+		h := twoPorts(netip.MustParseAddr("198.18.0.11"))
+		j.load(h)
+		p := model.Open(&h.Ports[0], goal.UDP, h.Ports[1].Addresses[0].IP, 1000, 53)
+		e := p.Error(h.Ports[1].MAC, model.Unreachable, 3).Frame()
+		v, _ := j.out(2, e)
+		j.want("an error about nothing", v, model.Drop, observe.FlowNoError)
+		v, _ = j.out(1, p.Frame())
+		j.want("opening", v, model.Deliver, 0)
+		j.age(defaultIdle + 1)
+		v, _ = j.out(2, e)
+		j.want("the receiver's error", v, model.Deliver, 0)
+		if n, err := j.d.collect(); n != 2 || err != nil {
+			t.Errorf("%d collected, not 2: %v", n, err)
+		}
+	})
+}
+
 // age makes every IPv4 entry as if nothing had come for so many seconds.
 func (j *judge) age(seconds uint64) {
 	j.t.Helper()

@@ -193,6 +193,10 @@ func TestTruncated(t *testing.T) {
 	for _, addr := range h.goal.Ports[1].Addresses {
 		for _, proto := range []uint8{goal.TCP, goal.UDP, goal.ICMP} {
 			whole := model.Open(port, proto, addr.IP, 5000, 53).Frame()
+			if proto == goal.ICMP { // an error, one byte longer than what is sent of it
+				e := model.Open(port, goal.UDP, addr.IP, 5000, 53).Reply(port.MAC).Error(port.MAC, model.TimeExceeded6, 0)
+				whole = e.Frame()
+			}
 			for size := 14; size < len(whole); size++ {
 				v, _ := m.Out(1, model.Parse(whole[:size]))
 				if v.Action != model.Drop {

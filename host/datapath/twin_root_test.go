@@ -240,6 +240,9 @@ func (j *judge) duel(h *goal.Host, r *rand.Rand, n int, seen map[string]int) int
 		if want.Action == model.Deliver && want.Port != 0 {
 			delivered = append(delivered, twinEvent{port: want.Port, frame: e.frame})
 		}
+		if want.Action == model.Encap {
+			delivered = append(delivered, twinEvent{vni: want.VNI, outer: want.Host, frame: e.frame})
+		}
 	}
 	j.compareFlows(m)
 	return len(history)
@@ -273,16 +276,22 @@ func (j *judge) next(h *goal.Host, r *rand.Rand, delivered []twinEvent) twinEven
 func (j *judge) sane(h *goal.Host, r *rand.Rand, delivered []twinEvent) twinEvent {
 	if len(delivered) > 0 && r.IntN(4) == 0 { // the receiver answers, or somebody goes on
 		d := delivered[r.IntN(len(delivered))]
-		p := model.Parse(d.frame)
+		p, mac := model.Parse(d.frame), model.Gateway
 		for _, q := range h.Ports {
 			if q.Index == d.port {
-				p = p.Reply(q.MAC)
+				mac = q.MAC
 			}
 		}
+		if r.IntN(4) == 0 && !p.IsError() {
+			d.frame = random.Frame(r, random.Error(r, p, mac))
+			return d
+		}
+		p = p.Reply(mac)
 		if p.Protocol == goal.TCP && r.IntN(4) == 0 {
 			p.TCPFlags = []uint8{model.RST, model.FIN | model.ACK, model.ACK, model.SYN}[r.IntN(4)]
 		}
-		return twinEvent{port: d.port, frame: p.Frame()}
+		d.frame = p.Frame()
+		return d
 	}
 	if r.IntN(3) == 0 {
 		vni, outer, p := random.Overlay(r, h)

@@ -72,6 +72,10 @@ INLINE void tell(struct __sk_buff *skb, const struct pkt *p, u32 reason)
 	e->dir = p->dir;
 	e->family = p->family;
 	e->proto = p->proto;
+	if (p->error) {
+		e->proto = p->family == 4 ? ICMP : ICMP6;
+		e->sport = e->dport = p->error;
+	}
 	e->tcp_flags = p->tcp_flags;
 	u8 *data = (u8 *)(u64)skb->data, *end = (u8 *)(u64)skb->data_end;
 	if (data + 14 <= end) {

@@ -47,12 +47,13 @@ INLINE struct pkt *fresh_packet(u32 dir)
 INLINE int forward(struct __sk_buff *skb, struct pkt *p, struct port *port, u64 word, u32 epoch)
 {
 	u32 slot = p->slot, index = p->index;
+	as_quoted(p);
 	struct flow *f = current_flow(p, port, word, OUT);
 	int r, moved = 1;
 	u64 dest = 0;
 
 	if (f) {
-		moved = touch(f, p, OUT, port->idle);
+		moved = p->error ? 0 : touch(f, p, OUT, port->idle);
 		if (f->fwd_epoch == epoch)
 			dest = *(volatile u64 *)&f->dest;
 	} else if ((r = judge_new(p, port, OUT)))
@@ -82,7 +83,7 @@ INLINE int forward(struct __sk_buff *skb, struct pkt *p, struct port *port, u64 
 	if (!(f && !moved && both_know(f, p, peer)) && (r = receive(p, peer, 0)))
 		return drop(skb, p, r);
 	if (f) {
-		if (f->peer_word != p->peer_word)
+		if (f->peer_word != p->peer_word && !p->error) // an error keeps neither half alive
 			f->peer_word = p->peer_word;
 	} else {
 		u32 made = p->made;
@@ -221,6 +222,7 @@ int overlay_in(struct __sk_buff *skb)
 		return drop(skb, p, p->fault);
 	if ((r = guard_carried(p)))
 		return drop(skb, p, r);
+	as_quoted(p);
 	u64 *word = bpf_map_lookup_elem(&vnet_words, &p->vnet);
 	if (!word)
 		return drop(skb, p, INTERNAL);

@@ -118,11 +118,11 @@ INLINE int guard_carried(const struct pkt *p)
 	case ICMP:
 		if (p->family != 4)
 			return GUARD_PROTOCOL;
-		return is_echo(p, 8, 128) || is_echo(p, 0, 129) ? 0 : GUARD_ICMP_TYPE;
+		return is_echo(p, 8, 128) || is_echo(p, 0, 129) || p->error ? 0 : GUARD_ICMP_TYPE;
 	case ICMP6:
 		if (p->family != 6)
 			return GUARD_PROTOCOL;
-		return is_echo(p, 8, 128) || is_echo(p, 0, 129) ? 0 : GUARD_ICMP_TYPE;
+		return is_echo(p, 8, 128) || is_echo(p, 0, 129) || p->error ? 0 : GUARD_ICMP_TYPE;
 	}
 	return GUARD_PROTOCOL;
 }

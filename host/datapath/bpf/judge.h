@@ -98,7 +98,8 @@ GLOBAL int receive(struct pkt *p, u32 slot, be32 host)
 	p->peer_word = word;
 	copy(p->mac, port->mac, 6);
 	if (f) {
-		touch(f, p, IN, port->idle);
+		if (!p->error)
+			touch(f, p, IN, port->idle);
 		return 0;
 	}
 	if ((r = judge_new(p, port, IN)))

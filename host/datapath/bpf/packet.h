@@ -13,6 +13,11 @@ struct where { // where an address is
 	u32 flags; // AT_*
 };
 
+struct quote { // of an ICMP error: the conversation of the packet that it is about, turned the way the error goes
+	u16 sport, dport, ksrc, kdst;
+	u8 proto, icmp_type; // proto 0: of no conversation that these two can have
+};
+
 struct pkt {
 	union addr src, dst;
 	u64 rule; // that decided
@@ -28,7 +33,8 @@ struct pkt {
 	u8 located; // from and to are filled
 	u8 head;    // bytes of the IP and transport headers
 	u8 made;    // the receiver's flow was made by this packet
-	u16 unused;
+	u8 error;   // of an ICMP error: its type
+	u8 unused;
 
 	// Behind this nothing is read before it is written.
 	union addr target; // of a neighbour solicitation
@@ -37,6 +43,7 @@ struct pkt {
 	u8 mac[6];
 	u32 fwd_epoch;
 	struct where from, to;
+	struct quote quote;
 };
 
 #define FRESH __builtin_offsetof(struct pkt, target)
@@ -46,6 +53,12 @@ INLINE int same_addr(const union addr *a, const union addr *b) { return a->d[0] 
 INLINE int is_echo(const struct pkt *p, u8 type4, u8 type6)
 {
 	return (p->proto == ICMP && p->icmp_type == type4) || (p->proto == ICMP6 && p->icmp_type == type6);
+}
+
+INLINE int is_error(const struct pkt *p)
+{
+	u8 t = p->icmp_type;
+	return p->family == 4 ? t == 3 || t == 4 || t == 11 || t == 12 : t >= 1 && t <= 4;
 }
 
 // The header behind IP; rest is what the IP header promises. It returns the fault.
@@ -67,6 +80,11 @@ INLINE int read_l4(u8 *l4, u8 *end, u32 rest, struct pkt *p)
 		if (is_echo(p, 0, 129)) {
 			p->kdst = id;
 			p->cannot_open = FLOW_NO_ECHO;
+		}
+		if (is_error(p)) {
+			p->error = l4[0];
+			p->cannot_open = FLOW_NO_ERROR;
+			return rest < 8 + (p->family == 4 ? 20 : 40) + 8 ? GUARD_MALFORMED : 0;
 		}
 		if (p->proto == ICMP6 && p->icmp_type == 135 && rest >= 24 && l4 + 24 <= end) {
 			copy(&p->target, l4 + 8, 16);
@@ -135,6 +153,72 @@ INLINE int read_ip6(u8 *ip, u8 *end, u32 len, struct pkt *p)
 
 #define HEADERS 96 // bytes that are looked at: Ethernet, IPv6, a solicitation or a TCP header
 
+// What of the quoted packet names its conversation; l4 is what is left of it.
+INLINE void read_quoted(const u8 *l4, u32 proto, struct pkt *p)
+{
+	struct quote *q = &p->quote;
+	u8 type = l4[0], request = p->family == 4 ? 8 : 128, reply = p->family == 4 ? 0 : 129;
+
+	q->proto = proto;
+	if (proto == TCP || proto == UDP) {
+		q->sport = q->ksrc = swap16(*(u16 *)(l4 + 2));
+		q->dport = q->kdst = swap16(*(u16 *)l4);
+	} else if (proto == (p->family == 4 ? ICMP : ICMP6) && (type == request || type == reply)) {
+		u16 id = swap16(*(u16 *)(l4 + 4));
+		q->icmp_type = type == request ? reply : request;
+		q->sport = q->dport = q->icmp_type;
+		q->ksrc = type == request ? 0 : id;
+		q->kdst = type == request ? id : 0;
+	} else if (proto != ESP && proto != AH) {
+		q->proto = 0;
+	}
+}
+
+// Reads the packet that an ICMP error quotes. It returns the fault.
+GLOBAL int read_quote(struct __sk_buff *skb, struct pkt *p)
+{
+	if (!p)
+		return INTERNAL;
+	u32 at = p->family == 4 ? 14 + 20 + 8 : 14 + 40 + 8, want = at + (p->family == 4 ? 28 : 48);
+
+	if ((u64)skb->data_end - (u64)skb->data < want)
+		bpf_skb_pull_data(skb, want);
+	u8 *data = (u8 *)(u64)skb->data, *end = (u8 *)(u64)skb->data_end;
+	zero(&p->quote, sizeof(p->quote));
+	if (p->family == 4) {
+		u8 *ip = data + 14 + 20 + 8;
+		if (ip + 28 > end || ip[0] != 0x45 || *(u16 *)(ip + 6) & swap16(0x1fff))
+			return GUARD_MALFORMED;
+		read_quoted(ip + 20, ip[9], p);
+		if (*(be32 *)(ip + 12) != p->dst.w[3] || *(be32 *)(ip + 16) != p->src.w[3])
+			p->quote.proto = 0;
+		return 0;
+	}
+	u8 *ip = data + 14 + 40 + 8;
+	if (ip + 48 > end || ip[0] >> 4 != 6)
+		return GUARD_MALFORMED;
+	read_quoted(ip + 40, ip[6], p);
+	union addr from, to;
+	copy(&from, ip + 8, 16);
+	copy(&to, ip + 24, 16);
+	if (!same_addr(&from, &p->dst) || !same_addr(&to, &p->src))
+		p->quote.proto = 0;
+	return 0;
+}
+
+// From here on an error is judged as a packet of the conversation that it tells of.
+INLINE void as_quoted(struct pkt *p)
+{
+	if (!p->error)
+		return;
+	p->proto = p->quote.proto;
+	p->icmp_type = p->quote.icmp_type;
+	p->sport = p->quote.sport;
+	p->dport = p->quote.dport;
+	p->ksrc = p->quote.ksrc;
+	p->kdst = p->quote.kdst;
+}
+
 // Makes the headers linear, fills p and sets its fault.
 GLOBAL int read_packet(struct __sk_buff *skb, struct pkt *p)
 {
@@ -153,6 +237,8 @@ GLOBAL int read_packet(struct __sk_buff *skb, struct pkt *p)
 		p->fault = read_ip4(data + 14, end, skb->len - 14, p);
 	else if (p->ether == ETH_IP6)
 		p->fault = read_ip6(data + 14, end, skb->len - 14, p);
+	if (p->error && !p->fault)
+		p->fault = read_quote(skb, p);
 	return 0;
 }
 

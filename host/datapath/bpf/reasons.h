@@ -18,7 +18,7 @@ enum reason {
 	GUARD_SOURCE = 13, // the source address is not the NIC's
 	GUARD_MULTICAST = 14, // broadcast and multicast stay at the VM
 	GUARD_PROTOCOL = 15, // an IP protocol that virtual networks do not carry
-	GUARD_ICMP_TYPE = 16, // an ICMP message other than echo, not judged yet
+	GUARD_ICMP_TYPE = 16, // an ICMP message other than echo and errors
 	GUARD_RESERVED_PORT = 17, // UDP source port 65330 is reserved for the host
 	SERVICE_ABSENT = 18, // a platform address on which this host serves nothing
 	FLOW_NO_SYN = 19, // a TCP segment of no known flow that does not open one
@@ -38,5 +38,6 @@ enum reason {
 	OVERLAY_MTU = 33, // too large for the underlay
 	UPLINK_CLOSED = 34, // nothing is open towards the Internet
 	INTERNAL = 35, // a fault of the data plane itself
-	REASONS = 36,
+	FLOW_NO_ERROR = 36, // an ICMP error about a packet of no known flow
+	REASONS = 37,
 };
