@@ -98,11 +98,11 @@ func (w *walk) dhcp(port *goal.Port) Verdict {
 		}
 		return Verdict{}
 	}
-	client := p.SrcPort == 546 && p.DstPort == 547 && p.Src.IsLinkLocalUnicast() && p.Dst == dhcpServers6
+	client := p.SrcPort == 546 && p.DstPort == 547 && linkLocal6(p.Src) && p.Dst == dhcpServers6
 	switch {
 	case client:
 		return w.end(Service)
-	case p.SrcPort == 547 && p.DstPort == 546, p.DstPort == 547 && p.Dst.IsMulticast():
+	case p.SrcPort == 547 && p.DstPort == 546, p.DstPort == 547 && multicast6(p.Dst):
 		return w.drop(observe.GuardDHCP)
 	}
 	return Verdict{}
@@ -120,7 +120,7 @@ func (w *walk) discovery(port *goal.Port) Verdict {
 	case RouterAdv, Redirect6:
 		return w.drop(observe.GuardRA)
 	case NeighborSol:
-		if p.HopLimit != 255 || !(own(port, p.Src) || p.Src.IsLinkLocalUnicast()) || !p.Target.IsValid() || own(port, p.Target) {
+		if p.HopLimit != 255 || !(own(port, p.Src) || linkLocal6(p.Src)) || !p.Target.IsValid() || own(port, p.Target) {
 			return w.drop(observe.GuardND) // also duplicate address detection (source ::): silence means the address is free
 		}
 		return w.end(Answer)
@@ -137,7 +137,7 @@ func addressed(port *goal.Port, p Packet) observe.Reason {
 	switch {
 	case !own(port, p.Src):
 		return observe.GuardSource
-	case p.Dst.Is4() && p.Dst.As4()[0] >= 224, p.Dst.IsMulticast(), p.Dst.IsUnspecified(), subnetBroadcast(port, p.Dst):
+	case p.Dst.Is4() && p.Dst.As4()[0] >= 224, multicast6(p.Dst), p.Dst.IsUnspecified(), subnetBroadcast(port, p.Dst):
 		return observe.GuardMulticast
 	}
 	return observe.None
@@ -171,6 +171,13 @@ func inner(p Packet) observe.Reason {
 
 func own(port *goal.Port, ip netip.Addr) bool {
 	return slices.ContainsFunc(port.Addresses, func(a goal.Address) bool { return a.IP == ip })
+}
+
+// multicast6 and linkLocal6 look at the IPv6 address itself: one that an IPv4 address is written into is neither.
+func multicast6(ip netip.Addr) bool { return ip.Is6() && ip.As16()[0] == 0xff }
+
+func linkLocal6(ip netip.Addr) bool {
+	return ip.Is6() && ip.As16()[0] == 0xfe && ip.As16()[1]&0xc0 == 0x80
 }
 
 // subnetBroadcast: the last address of a subnet that the port is in.

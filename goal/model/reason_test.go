@@ -94,6 +94,9 @@ func TestReasonsOfWhatAVMSends(t *testing.T) {
 		{"reserved class", udp("10.0.1.4", "240.0.0.1", 1, 1), observe.GuardMulticast},
 		{"to 0.0.0.0", udp("10.0.1.4", "0.0.0.0", 1, 1), observe.GuardMulticast},
 		{"multicast 6", udp("fd00::1:4", "ff02::fb", 5353, 5353), observe.GuardMulticast},
+		{"multicast 4, written as IPv6", tcp(func(p *model.Packet) {
+			p.EtherType, p.Src, p.Dst = model.EtherIPv6, ip("fd00::1:4"), ip("::ffff:229.0.0.4")
+		}), observe.ACLDefault},
 		{"to ::", udp("fd00::1:4", "::", 1, 1), observe.GuardMulticast},
 		{"gre", tcp(func(p *model.Packet) { p.Protocol = 47 }), observe.GuardProtocol},
 		{"icmp6 over IPv4", tcp(func(p *model.Packet) { p.Protocol = goal.ICMPv6 }), observe.GuardProtocol},
