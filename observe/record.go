@@ -42,7 +42,7 @@ type Traffic struct {
 	Local     uint64 // from this VM, accepted by a VM of this host
 	Encap     uint64 // from this VM to another host
 	Service   uint64 // from this VM to the host's services
-	Answered  uint64 // ARP and neighbour solicitations answered in place
+	Answered  uint64 // answered in place: ARP, neighbour solicitations, packets too big for the tunnel
 	Served    uint64 // frames of the host's services handed to the VM
 }
 

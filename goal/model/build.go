@@ -54,7 +54,7 @@ func (p Packet) ipv4(room int) []byte {
 	binary.BigEndian.PutUint16(h[2:], uint16(len(h)+len(l4)))
 	if p.Fragment {
 		h[6] = 0x20 // more fragments
-	} else {
+	} else if !p.MayFragment {
 		h[6] = 0x40 // don't fragment
 	}
 	h[8], h[9] = p.HopLimit, p.Protocol

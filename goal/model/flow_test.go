@@ -259,3 +259,44 @@ func TestErrorsFollowTheirFlow(t *testing.T) {
 		}
 	}
 }
+
+// What does not fit the tunnel is answered and opens nothing; on one host there is no tunnel.
+func TestTooBigForTheTunnel(t *testing.T) {
+	for _, c := range []struct {
+		name, to string
+		len      int
+		change   func(*model.Packet)
+		action   model.Action
+	}{
+		{"fits", "10.0.2.4", 14 + 1450, nil, model.Deliver},
+		{"does not fit", "10.0.2.4", 14 + 1451, nil, model.Answer},
+		{"fits 6", "fd00::2:4", 14 + 1450, nil, model.Deliver},
+		{"does not fit 6", "fd00::2:4", 14 + 1451, nil, model.Answer},
+		{"may be fragmented", "10.0.2.4", 14 + 1451, func(p *model.Packet) { p.MayFragment = true }, model.Drop},
+		{"stays on the host", "10.0.1.5", 14 + 1451, nil, model.Deliver},
+	} {
+		f := fabric()
+		f["host1"].MTU = 1450
+		p := open(t, f, 1, goal.UDP, c.to, 80)
+		p.Len = c.len
+		if c.change != nil {
+			c.change(&p)
+		}
+		v := life(t, f, 1, p)
+		if v.Action != c.action || v.Action == model.Drop && v.Reason != observe.OverlayMTU {
+			t.Errorf("%s: %+v", c.name, v)
+		}
+		if n := len(f["host1"].Flows()); (n == 0) == (c.action == model.Deliver) {
+			t.Errorf("%s: %d flows", c.name, n)
+		}
+	}
+	f := fabric()
+	f["host1"].MTU = 1450
+	p := open(t, f, 3, goal.UDP, "10.0.1.4", 80)
+	life(t, f, 3, p)
+	e := p.Error(mac(1), model.Unreachable, 3)
+	e.Len = 14 + 1451
+	if v := life(t, f, 1, e); v.Action != model.Drop || v.Reason != observe.OverlayMTU {
+		t.Errorf("an error about an error: %+v", v)
+	}
+}

@@ -64,6 +64,7 @@ func (p *Packet) parseIPv4(b []byte) {
 	p.Src, p.Dst = netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20]))
 	p.HopLimit, p.Protocol = b[8], b[9]
 	p.Options = header > ipv4Len
+	p.MayFragment = b[6]&0x40 == 0
 	p.Fragment = binary.BigEndian.Uint16(b[6:8])&0x3fff != 0 // more fragments, or an offset
 	if !p.Options && !p.Fragment {
 		p.parseL4(b[header:total])

@@ -42,6 +42,7 @@ func TestFramesSayWhatPacketsSay(t *testing.T) {
 // visible leaves of a packet what a reader of its bytes can see.
 func visible(p model.Packet) model.Packet {
 	p.Len = 0
+	p.MayFragment = p.MayFragment && p.EtherType == model.EtherIPv4 && !p.Fragment && !p.Malformed
 	if p.VLAN {
 		return model.Packet{VLAN: true, SrcMAC: p.SrcMAC, DstMAC: p.DstMAC}
 	}

@@ -39,7 +39,7 @@ const (
 	Deliver               // it enters the VM behind Verdict.Port
 	Encap                 // it leaves in VXLAN to Verdict.Host with Verdict.VNI
 	Service               // the host's service gets it: DHCP, router solicitation
-	Answer                // the fabric answers in the VM's place: ARP, neighbour solicitation
+	Answer                // the fabric answers in the VM's place: ARP, neighbour solicitation, a packet too big for the tunnel
 )
 
 func (a Action) String() string {
@@ -74,6 +74,7 @@ type Step struct {
 type Model struct {
 	FlowLimit int // flow entries on the host; beyond it FlowTableFull
 	FlowQuota int // flow entries of one port; beyond it FlowQuota
+	MTU       int // the largest IP packet that fits the tunnel; beyond it Answer or OverlayMTU
 
 	host   *goal.Host
 	ports  map[uint32]*goal.Port

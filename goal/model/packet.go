@@ -71,6 +71,8 @@ type Packet struct {
 	Fragment  bool // a fragment of either family
 	Short     bool // the TCP, UDP, ICMP or ICMPv6 header, or what an error quotes, is truncated or contradicts the packet; looked at after Options and Fragment
 
+	MayFragment bool // IPv4 without the don't-fragment bit
+
 	Len int // bytes of the frame
 }
 

@@ -65,11 +65,27 @@ func (w *walk) route(from *goal.Port) Verdict {
 		return w.in(e.Port, end{from.Index, Out})
 	}
 	w.step("route", "remote")
+	if v := w.fit(); v.Action != next {
+		return v
+	}
 	if v := w.open(end{from.Index, Out}); v.Action != next {
 		return v
 	}
 	w.step("overlay", "pass")
 	return Verdict{Action: Encap, Dir: Out, Port: from.Index, Host: e.Host, VNI: n.VNI}
+}
+
+// fit: what is too big for the tunnel is answered, so that its sender sends smaller ones; but not an error, and not what its
+// sender lets be fragmented: that is dropped.
+func (w *walk) fit() Verdict {
+	if w.m.MTU == 0 || w.p.Len-etherLen <= w.m.MTU {
+		return Verdict{}
+	}
+	if w.p.IsError() || w.p.MayFragment {
+		return w.drop(observe.OverlayMTU)
+	}
+	w.step("overlay", Answer.String())
+	return Verdict{Action: Answer, Dir: w.dir, Port: w.port}
 }
 
 // overlay judges what arrives in VXLAN: a VNet that has a port here, an inner packet that could have passed a guard, an inner

@@ -148,6 +148,10 @@ func (g *sender) traffic(dst netip.Addr) model.Packet {
 		p.SrcPort, p.DstPort = 0, 0
 	}
 	p.Len = r.IntN(200)
+	if r.IntN(8) == 0 {
+		p.Len = 1400 + r.IntN(250)
+	}
+	p.MayFragment = p.Src.Is4() && r.IntN(4) == 0
 	return p
 }
 

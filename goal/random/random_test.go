@@ -29,7 +29,7 @@ func TestPacketsReachEveryVerdict(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		for _, h := range random.Hosts(r, 40) {
 			m := model.New(h)
-			m.FlowLimit, m.FlowQuota = 150, 60
+			m.FlowLimit, m.FlowQuota, m.MTU = 150, 60, 1450
 			for _, p := range h.Ports {
 				m.SetDown(p.Index, r.IntN(20) == 0)
 				for range 200 {
@@ -47,7 +47,7 @@ func TestPacketsReachEveryVerdict(t *testing.T) {
 			}
 		}
 	}
-	notFromGoal := map[observe.Reason]bool{observe.PortUnknown: true, observe.ACLStale: true, observe.OverlayMTU: true, observe.UplinkClosed: true, observe.Internal: true}
+	notFromGoal := map[observe.Reason]bool{observe.PortUnknown: true, observe.ACLStale: true, observe.UplinkClosed: true, observe.Internal: true}
 	for _, i := range observe.Reasons() {
 		if reasons[i.Reason] == 0 && !notFromGoal[i.Reason] {
 			t.Errorf("no packet met %s", i.Name)

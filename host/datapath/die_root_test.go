@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"ringfence/goal"
-	"ringfence/goal/model"
 	"ringfence/goal/random"
 )
 
@@ -43,7 +42,7 @@ func TestDieAnywhere(t *testing.T) {
 				t.Fatal(err)
 			}
 			seen := map[string]int{}
-			j.play(model.New(last), last, r, 300, seen)
+			j.play(j.model(last), last, r, 300, seen)
 			j.holdsOnly(fmt.Sprintf("after dying at step %d", k), last)
 			if t.Failed() {
 				return

@@ -262,7 +262,7 @@ func TestTwinUpdates(t *testing.T) {
 				continue
 			}
 			j.load(h)
-			m := model.New(h)
+			m := j.model(h)
 			for range 4 {
 				j.play(m, h, r, packets, seen)
 				h = change(r, h)

@@ -84,7 +84,11 @@ func transfer(t *testing.T, from, to *wirePort, addr string, size int) {
 }
 
 func pair(t testing.TB, hosts int) (w *wire, a, b *wirePort) {
-	w = newWire(t, hosts)
+	return pairOver(t, hosts, 1600)
+}
+
+func pairOver(t testing.TB, hosts, mtu int) (w *wire, a, b *wirePort) {
+	w = newWireOver(t, hosts, mtu)
 	goals := testGoals(w.hosts, 2/hosts)
 	for i, g := range goals {
 		for j := range g.Ports {

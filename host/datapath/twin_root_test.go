@@ -79,6 +79,13 @@ func newJudge(t testing.TB, ns string, o Options) *judge {
 	return j
 }
 
+// model is the other judge.
+func (j *judge) model(h *goal.Host) *model.Model {
+	m := model.New(h)
+	m.MTU = j.d.opts.UnderlayMTU - encapsulation
+	return m
+}
+
 // load puts a goal into force and forgets all flows.
 func (j *judge) load(h *goal.Host) {
 	j.t.Helper()
@@ -174,7 +181,7 @@ func same(want, got model.Verdict) bool {
 
 func TestSlowTwin(t *testing.T) {
 	o := testOptions(t)
-	o.Flows, o.Ports, o.Groups = 1<<16, 256, 1024
+	o.Flows, o.Ports, o.Groups, o.UnderlayMTU = 1<<16, 256, 1024, 1500
 	ns := fmt.Sprintf("rft%d-%d", os.Getpid(), testCounter.Add(1))
 	if err := netns.New(ns); err != nil {
 		t.Fatal(err)
@@ -222,7 +229,7 @@ func twin(t *testing.T, ns string, o Options) {
 
 // duel lets both judge n frames, some of which answer earlier ones, and compares the flow tables at the end.
 func (j *judge) duel(h *goal.Host, r *rand.Rand, n int, seen map[string]int) int {
-	m := model.New(h)
+	m := j.model(h)
 	var history []twinEvent
 	var delivered []twinEvent
 	for i := range n {
@@ -336,7 +343,7 @@ func (j *judge) compareFlows(m *model.Model) {
 func (j *judge) disagree(h *goal.Host, history []twinEvent) {
 	fails := func(es []twinEvent) bool {
 		j.load(h)
-		m := model.New(h)
+		m := j.model(h)
 		for i, e := range es {
 			if want, got := j.both(m, e); !same(want, got) {
 				return i == len(es)-1
@@ -355,7 +362,7 @@ func (j *judge) disagree(h *goal.Host, history []twinEvent) {
 		j.t.Log("not repeatable from an empty flow table")
 	}
 	j.load(h)
-	m := model.New(h)
+	m := j.model(h)
 	for _, e := range history {
 		want, got := j.both(m, e)
 		j.t.Logf("%v\n%+v\nmodel:  %+v\nkernel: %+v", e, model.Parse(e.frame), want, got)

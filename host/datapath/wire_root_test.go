@@ -19,6 +19,7 @@ import (
 type wire struct {
 	t     testing.TB
 	name  string
+	mtu   int // of the underlay
 	hosts []*wireHost
 }
 
@@ -39,12 +40,17 @@ type wirePort struct {
 
 func newWire(t testing.TB, hosts int) *wire {
 	t.Helper()
+	return newWireOver(t, hosts, 1600)
+}
+
+func newWireOver(t testing.TB, hosts, mtu int) *wire {
+	t.Helper()
 	needRoot(t)
-	w := &wire{t: t, name: fmt.Sprintf("rft%d-%d", os.Getpid(), testCounter.Add(1))}
+	w := &wire{t: t, mtu: mtu, name: fmt.Sprintf("rft%d-%d", os.Getpid(), testCounter.Add(1))}
 	for i := range hosts {
 		h := &wireHost{ns: fmt.Sprintf("%s-h%d", w.name, i+1), underlay: netip.AddrFrom4([4]byte{198, 18, 0, byte(11 + i)}), ports: map[uint32]*wirePort{}}
 		h.opts = testOptions(t)
-		h.opts.Underlay = h.underlay
+		h.opts.Underlay, h.opts.UnderlayMTU = h.underlay, mtu
 		w.hosts = append(w.hosts, h)
 		w.namespace(h.ns)
 		w.open(h)
@@ -80,7 +86,7 @@ func (w *wire) join() {
 	w.t.Helper()
 	a, b := w.hosts[0], w.hosts[1]
 	w.must(netdev.With(a.ns, func(c *netdev.Conn) error {
-		_, _, err := c.EnsureVeth(netdev.Veth{Name: "under", MTU: 1600, Peer: netdev.Peer{Namespace: b.ns, Name: "under", MTU: 1600}})
+		_, _, err := c.EnsureVeth(netdev.Veth{Name: "under", MTU: w.mtu, Peer: netdev.Peer{Namespace: b.ns, Name: "under", MTU: w.mtu}})
 		return err
 	}))
 	for _, h := range w.hosts {
@@ -92,7 +98,7 @@ func (w *wire) join() {
 			if err := c.EnsureAddress("under", netdev.Address{Prefix: netip.PrefixFrom(h.underlay, 24)}); err != nil {
 				return err
 			}
-			if vx, err = c.EnsureVXLAN("vxlan", 4789, 1550); err != nil {
+			if vx, err = c.EnsureVXLAN("vxlan", 4789, w.mtu-encapsulation); err != nil {
 				return err
 			}
 			return c.Up("vxlan")

@@ -18,13 +18,15 @@ INLINE u32 packets(struct __sk_buff *skb)
 	return n ? n : 1;
 }
 
-INLINE void count(struct __sk_buff *skb, u32 slot, u32 dir, u32 what)
+INLINE void count_some(u32 some, u32 slot, u32 dir, u32 what)
 {
 	u32 i = slot * COUNTERS + dir * 64 + what;
 	u64 *n = bpf_map_lookup_elem(&counters, &i);
 	if (n)
-		*n += packets(skb);
+		*n += some;
 }
+
+INLINE void count(struct __sk_buff *skb, u32 slot, u32 dir, u32 what) { count_some(packets(skb), slot, dir, what); }
 
 INLINE void count_rule(struct __sk_buff *skb, const struct pkt *p, u32 reason)
 {

@@ -43,6 +43,16 @@ INLINE struct pkt *fresh_packet(u32 dir)
 	return p;
 }
 
+// Gives what stands in the place of n packets back to who sent them.
+INLINE int answered(struct __sk_buff *skb, struct pkt *p, struct port *port, u32 n)
+{
+	count_some(n, p->slot, OUT, ANSWERED);
+	note(skb, p, ACT_ANSWER, 0, 0);
+	if (skb->pkt_type != PACKET_HOST)
+		bpf_skb_change_type(skb, PACKET_HOST);
+	return bpf_redirect_peer(port->ifindex, 0);
+}
+
 // The sender's flow and route, then the receiver's layers when it is on this host.
 INLINE int forward(struct __sk_buff *skb, struct pkt *p, struct port *port, u64 word, u32 epoch)
 {
@@ -75,9 +85,19 @@ INLINE int forward(struct __sk_buff *skb, struct pkt *p, struct port *port, u64 
 	}
 	u32 host = dest >> 32, peer = dest;
 	if (host) {
+		u32 none = 0;
+		struct config *c = bpf_map_lookup_elem(&host_config, &none);
+		if (!c)
+			return drop(skb, p, INTERNAL);
+		if (wire_size(skb, p) > c->frame) {
+			u32 n = packets(skb);
+			if ((r = answer_too_big(skb, p, port, c->frame)))
+				return drop(skb, p, r);
+			return answered(skb, p, port, n);
+		}
 		if (!f && (r = open_flow(p, word, OUT, port->quota, port->idle)))
 			return drop(skb, p, r);
-		return encapsulate(skb, p, host);
+		return encapsulate(skb, p, c, host);
 	}
 
 	if (!(f && !moved && both_know(f, p, peer)) && (r = receive(p, peer, 0)))
@@ -106,15 +126,6 @@ INLINE int source_mac_is(struct __sk_buff *skb, const struct port *port)
 {
 	u8 *data = (u8 *)(u64)skb->data;
 	return data + 14 <= (u8 *)(u64)skb->data_end && same_mac(data + 6, port->mac);
-}
-
-INLINE int answered(struct __sk_buff *skb, struct pkt *p, struct port *port)
-{
-	count(skb, p->slot, OUT, ANSWERED);
-	note(skb, p, ACT_ANSWER, 0, 0);
-	if (skb->pkt_type != PACKET_HOST)
-		bpf_skb_change_type(skb, PACKET_HOST);
-	return bpf_redirect_peer(port->ifindex, 0);
 }
 
 // Frames that a VM sends: its own layers down, a local receiver's layers up.
@@ -152,7 +163,7 @@ int port_out(struct __sk_buff *skb)
 	if (p->ether == ETH_ARP) {
 		if ((r = answer_arp(skb, p, port, PORT_KEY(word))))
 			return drop(skb, p, r);
-		return answered(skb, p, port);
+		return answered(skb, p, port, 1);
 	}
 	r = guard(p, port, PORT_KEY(word));
 	if (r == TO_SERVICE)
@@ -160,7 +171,7 @@ int port_out(struct __sk_buff *skb)
 	if (r == ANSWER_ND) {
 		if ((r = answer_nd(skb, p, port)))
 			return drop(skb, p, r);
-		return answered(skb, p, port);
+		return answered(skb, p, port, 1);
 	}
 	if (r)
 		return drop(skb, p, r);

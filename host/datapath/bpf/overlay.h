@@ -23,16 +23,97 @@ INLINE u32 wire_size(struct __sk_buff *skb, const struct pkt *p)
 	return gso ? gso + p->head : skb->len - 14;
 }
 
-INLINE int encapsulate(struct __sk_buff *skb, struct pkt *p, be32 host)
+#define QUOTED 160 // bytes of a packet that its answer quotes; smaller ones fit every underlay
+
+INLINE u16 fold(u64 sum)
 {
-	u32 zero_key = 0;
-	struct config *c = bpf_map_lookup_elem(&host_config, &zero_key);
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~sum;
+}
+
+// The header of an ICMP or ICMPv6 message that a packet is too big, before its quote.
+struct too_big {
+	u8 type, code;
+	u16 sum;
+	be32 mtu;
+};
+
+// Writes destination unreachable, fragmentation needed, from the gateway's address of the port's subnet.
+GLOBAL int write_too_big4(struct __sk_buff *skb, struct pkt *p, struct port *port, u32 mtu)
+{
+	u8 *data = (u8 *)(u64)skb->data;
+	if (!p || !port || data + 14 + 20 + 8 + QUOTED > (u8 *)(u64)skb->data_end)
+		return INTERNAL;
+	be32 *ip = (be32 *)(data + 14);
+	struct too_big *m = (void *)(ip + 5);
+	ip[0] = swap32(0x45000000 | (20 + 8 + QUOTED));
+	ip[1] = swap32(0x00004000); // not to be fragmented
+	ip[2] = swap32(64 << 24 | ICMP << 16);
+	ip[3] = swap32(swap32(port->net4[0].net) + 1);
+	ip[4] = p->src.w[3];
+	m->type = 3;
+	m->code = 4;
+	m->sum = 0;
+	m->mtu = swap32(mtu);
+	*(u16 *)(data + 14 + 10) = fold(bpf_csum_diff(0, 0, ip, 20, 0));
+	m->sum = fold(bpf_csum_diff(0, 0, (be32 *)m, 8 + QUOTED, 0));
+	return 0;
+}
+
+// Writes packet too big, from the router's address.
+GLOBAL int write_too_big6(struct __sk_buff *skb, struct pkt *p, u32 mtu)
+{
+	u8 *data = (u8 *)(u64)skb->data;
+	if (!p || data + 14 + 40 + 8 + QUOTED > (u8 *)(u64)skb->data_end)
+		return INTERNAL;
+	be32 *ip = (be32 *)(data + 14);
+	struct too_big *m = (void *)(ip + 10);
+	u64 from[2] = {ROUTER6_HI, ROUTER6_LO};
+	be32 rest[2] = {swap32(8 + QUOTED), swap32(ICMP6)}; // of the pseudo header
+	ip[0] = swap32(0x60000000);
+	ip[1] = swap32((8 + QUOTED) << 16 | ICMP6 << 8 | 64);
+	copy(ip + 2, from, 16);
+	copy(ip + 6, &p->src, 16);
+	m->type = 2;
+	m->code = 0;
+	m->sum = 0;
+	m->mtu = swap32(mtu);
+	u64 sum = bpf_csum_diff(0, 0, rest, 8, 0);
+	sum = bpf_csum_diff(0, 0, ip + 2, 32, sum);
+	m->sum = fold(bpf_csum_diff(0, 0, (be32 *)m, 8 + QUOTED, sum));
+	return 0;
+}
+
+// Turns a packet that does not fit the tunnel into the message that tells its sender how much does. It returns the reason to drop
+// it instead: about an error there is no error, and what may be fragmented does not expect one.
+GLOBAL int answer_too_big(struct __sk_buff *skb, struct pkt *p, struct port *port, u32 mtu)
+{
+	u8 *data = (u8 *)(u64)skb->data;
+	if (!p || !port || data + 34 > (u8 *)(u64)skb->data_end)
+		return INTERNAL;
+	if (p->error || (p->family == 4 && !(data[20] & 0x40)))
+		return OVERLAY_MTU;
+	u32 ip = p->family == 4 ? 20 : 40;
+	if (bpf_skb_change_tail(skb, 14 + QUOTED, 0) || bpf_skb_adjust_room(skb, ip + 8, ROOM_BEHIND_MAC, 0) ||
+	    bpf_skb_pull_data(skb, 14 + ip + 8 + QUOTED))
+		return INTERNAL;
+	data = (u8 *)(u64)skb->data;
+	if (data + 14 > (u8 *)(u64)skb->data_end)
+		return INTERNAL;
+	copy(data, port->mac, 6);
+	copy(data + 6, gateway, 6);
+	return p->family == 4 ? write_too_big4(skb, p, port, mtu) : write_too_big6(skb, p, mtu);
+}
+
+INLINE int encapsulate(struct __sk_buff *skb, struct pkt *p, struct config *c, be32 host)
+{
 	struct bpf_tunnel_key k;
 
-	if (!c || (!c->overlay && !testing))
+	if (!c->overlay && !testing)
 		return drop(skb, p, INTERNAL);
-	if (wire_size(skb, p) > c->frame)
-		return drop(skb, p, OVERLAY_MTU);
 	zero(&k, sizeof(k));
 	k.tunnel_id = p->vni;
 	k.remote_ipv4 = swap32(host);

@@ -21,6 +21,7 @@ enum { MAP_HASH = 1, MAP_ARRAY = 2, MAP_PERCPU_HASH = 5, MAP_PERCPU_ARRAY = 6, M
 enum { NO_PREALLOC = 1, ANY = 0, NOEXIST = 1 };
 enum { TC_PASS = 0, TC_DROP = 2, TC_REDIRECT = 7 };
 enum { PACKET_HOST = 0 };
+enum { ROOM_BEHIND_MAC = 1 };
 enum { TUNNEL_ZERO_CSUM = 2, TUNNEL_DONT_FRAGMENT = 4 };
 enum { CSUM_PSEUDO = 0x10, CSUM_ZERO_IS_NONE = 0x20 };
 enum { EEXIST = 17, E2BIG = 7, ENOMEM = 12 };
@@ -58,6 +59,7 @@ static s64 (*bpf_csum_diff)(be32 *from, u32 from_size, be32 *to, u32 to_size, u3
 static long (*bpf_skb_change_type)(struct __sk_buff *skb, u32 type) = (void *)32;
 static long (*bpf_skb_change_tail)(struct __sk_buff *skb, u32 len, u64 flags) = (void *)38;
 static long (*bpf_skb_pull_data)(struct __sk_buff *skb, u32 len) = (void *)39;
+static long (*bpf_skb_adjust_room)(struct __sk_buff *skb, int by, u32 mode, u64 flags) = (void *)50;
 static void *(*bpf_ringbuf_reserve)(void *ringbuf, u64 size, u64 flags) = (void *)131;
 static void (*bpf_ringbuf_submit)(void *data, u64 flags) = (void *)132;
 static long (*bpf_redirect_peer)(u32 ifindex, u64 flags) = (void *)155;
