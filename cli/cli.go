@@ -34,6 +34,9 @@ type Programs struct {
 	Server func(ctx context.Context, config string) error
 	Agent  func(ctx context.Context, config string) error
 
+	// Services is the process that an agent starts for what is served to VMs.
+	Services func(ctx context.Context, dir, namespace, level string) error
+
 	// Restore makes the store of a backup where a server's configuration says; CheckBackup reads one and says what it is.
 	Restore     func(ctx context.Context, config string, backup io.Reader) error
 	CheckBackup func(backup io.Reader) (any, error)
@@ -65,28 +68,29 @@ type globals struct {
 type commands struct {
 	globals
 
-	LabCmd  labCommands        `cmd:"" name:"lab" help:"Bring a lab up and down: hosts, an Internet and the control plane on this machine."`
-	Group   groupCommands      `cmd:"" help:"Resource groups."`
-	Deploy  deployCommand      `cmd:"" help:"Deploy an ARM template to a resource group."`
-	Deploys deploymentCommands `cmd:"" name:"deployment" help:"Deployments that were made."`
-	VM      vmCommands         `cmd:"" name:"vm" help:"Virtual machines: sandboxes on the hosts."`
-	Network networkCommands    `cmd:"" help:"Virtual networks, security groups and network interfaces."`
-	Rest    restCommand        `cmd:"" help:"Send one request to the API."`
-	Dump    dumpCommands       `cmd:"" help:"Show what was computed for a host."`
-	Drops   dropsCommand       `cmd:"" help:"Show dropped packets by reason."`
-	Flows   flowsCommand       `cmd:"" help:"Show the flows that the hosts remember."`
-	Traffic trafficCommand     `cmd:"" help:"Show what each machine sent and received."`
-	Host    hostCommands       `cmd:"" help:"Hosts of the fabric."`
-	Demo    demoCommand        `cmd:"" help:"Deploy the three-tier example for two tenants and check it with real packets."`
-	Doctor  doctorCommand      `cmd:"" help:"Look at the control plane and every host, and say what is wrong and its cure."`
-	Backup  backupCommand      `cmd:"" help:"Write everything that is stored to a file, while the server works."`
-	Restore restoreCommand     `cmd:"" help:"Make the store of a backup in an empty data directory, while the server is stopped."`
-	Server  serverCommand      `cmd:"" help:"Run the control plane."`
-	Agent   agentCommand       `cmd:"" help:"Run a host's agent."`
-	Words   completionCommand  `cmd:"" name:"completion" help:"Print a script that completes the words of commands in bash, zsh or fish."`
-	Man     manCommand         `cmd:"" help:"Write the manual pages."`
-	Version versionCommand     `cmd:"" help:"Show the version."`
-	Probe   probeCommand       `cmd:"" hidden:"" help:"Send and answer test traffic inside a namespace."`
+	LabCmd   labCommands        `cmd:"" name:"lab" help:"Bring a lab up and down: hosts, an Internet and the control plane on this machine."`
+	Group    groupCommands      `cmd:"" help:"Resource groups."`
+	Deploy   deployCommand      `cmd:"" help:"Deploy an ARM template to a resource group."`
+	Deploys  deploymentCommands `cmd:"" name:"deployment" help:"Deployments that were made."`
+	VM       vmCommands         `cmd:"" name:"vm" help:"Virtual machines: sandboxes on the hosts."`
+	Network  networkCommands    `cmd:"" help:"Virtual networks, security groups and network interfaces."`
+	Rest     restCommand        `cmd:"" help:"Send one request to the API."`
+	Dump     dumpCommands       `cmd:"" help:"Show what was computed for a host."`
+	Drops    dropsCommand       `cmd:"" help:"Show dropped packets by reason."`
+	Flows    flowsCommand       `cmd:"" help:"Show the flows that the hosts remember."`
+	Traffic  trafficCommand     `cmd:"" help:"Show what each machine sent and received."`
+	Host     hostCommands       `cmd:"" help:"Hosts of the fabric."`
+	Demo     demoCommand        `cmd:"" help:"Deploy the three-tier example for two tenants and check it with real packets."`
+	Doctor   doctorCommand      `cmd:"" help:"Look at the control plane and every host, and say what is wrong and its cure."`
+	Backup   backupCommand      `cmd:"" help:"Write everything that is stored to a file, while the server works."`
+	Restore  restoreCommand     `cmd:"" help:"Make the store of a backup in an empty data directory, while the server is stopped."`
+	Server   serverCommand      `cmd:"" help:"Run the control plane."`
+	Agent    agentCommand       `cmd:"" help:"Run a host's agent."`
+	Services servicesCommand    `cmd:"" hidden:"" help:"Serve VMs: started by an agent."`
+	Words    completionCommand  `cmd:"" name:"completion" help:"Print a script that completes the words of commands in bash, zsh or fish."`
+	Man      manCommand         `cmd:"" help:"Write the manual pages."`
+	Version  versionCommand     `cmd:"" help:"Show the version."`
+	Probe    probeCommand       `cmd:"" hidden:"" help:"Send and answer test traffic inside a namespace."`
 }
 
 // newCommands gives the types of the table that have no commands of their own the general ones.

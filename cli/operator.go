@@ -223,6 +223,23 @@ func (c *agentCommand) Run(a *app) error {
 	return a.programs.Agent(a.ctx, c.Config)
 }
 
+type servicesCommand struct {
+	Dir       string `required:"" help:"The agent's run directory."`
+	Namespace string `required:"" help:"The service namespace."`
+	Level     string `help:"Of the log: debug, info, warn or error."`
+}
+
+func (servicesCommand) Help() string {
+	return "Example:\n  ringfence services --dir /run/ringfence --namespace rf-lab-host1-svc"
+}
+
+func (c *servicesCommand) Run(a *app) error {
+	if a.programs.Services == nil {
+		return errors.New("this program was built without the host's services")
+	}
+	return a.programs.Services(a.ctx, c.Dir, c.Namespace, c.Level)
+}
+
 type versionCommand struct{}
 
 func (versionCommand) Help() string { return "Example:\n  ringfence version" }

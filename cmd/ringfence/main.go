@@ -12,7 +12,7 @@ import (
 )
 
 func main() {
-	os.Exit(cli.Main(os.Args[1:], cli.Programs{Server: runServer, Agent: runAgent, Restore: restore,
+	os.Exit(cli.Main(os.Args[1:], cli.Programs{Server: runServer, Agent: runAgent, Services: agent.Serve, Restore: restore,
 		CheckBackup: func(r io.Reader) (any, error) { return server.CheckBackup(r) }}))
 }
 

@@ -69,6 +69,7 @@ type Deps struct {
 	Stream    Stream
 	Log       *slog.Logger
 	Machine   func() []observe.Finding // looks at the host itself; may be nil
+	Lost      <-chan struct{}          // tells that something of the host's own was removed by others; may be nil
 }
 
 const (
@@ -144,6 +145,8 @@ func (a *Agent) Loop(ctx context.Context) {
 			a.changed()
 		case <-timer.C:
 			a.due(ctx, time.Now())
+		case <-a.Lost:
+			a.resync(ctx)
 		}
 		a.guests.start(ctx)
 	}
@@ -177,12 +180,16 @@ func (a *Agent) due(ctx context.Context, now time.Time) {
 	if passed(&a.retryAt) {
 		a.apply(ctx)
 	} else if passed(&a.resyncAt) {
-		// Others may have removed what was made: look at everything again.
-		clear(a.devices)
-		a.serving = nil
-		a.guests.table.Resync()
-		a.apply(ctx)
+		a.resync(ctx)
 	}
+}
+
+// resync looks at everything again: others may have removed what was made.
+func (a *Agent) resync(ctx context.Context) {
+	clear(a.devices)
+	a.serving = nil
+	a.guests.table.Resync()
+	a.apply(ctx)
 }
 
 // changed makes a report due soon: many changes together make one.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 
+	"ringfence/host/agent/serving"
 	"ringfence/host/datapath"
 	"ringfence/host/kernel/netdev"
 	"ringfence/host/sandbox"
@@ -56,9 +57,9 @@ func Run(ctx context.Context, c Config) error {
 		},
 		Answer: func(kind string) (json.RawMessage, error) { return a.Answer(kind) },
 	})
-	fabric := &fabric{c: c, dp: dp, log: log, mtu: mtu}
+	fabric := &fabric{c: c, dp: dp, log: log, mtu: mtu, lost: make(chan struct{}, 1)}
 	defer fabric.close()
-	a = New(Deps{Datapath: dp, Sandboxes: boxes, Fabric: fabric, Stream: stream, Log: journal.Component(log, "agent"),
+	a = New(Deps{Datapath: dp, Sandboxes: boxes, Fabric: fabric, Lost: fabric.lost, Stream: stream, Log: journal.Component(log, "agent"),
 		Machine: func() []observe.Finding { return machine(c) }})
 	return a.live(ctx, stream, dp.Events)
 }
@@ -111,15 +112,16 @@ func underlayMTU(u Underlay) (mtu int, err error) {
 
 // fabric is the host's own devices: made once per process, when the first goal is there.
 type fabric struct {
-	c   Config
-	dp  *datapath.Datapath
-	log *slog.Logger
-	mtu int
-	run *served // nil while nothing is served
-	svc services.Link
+	c    Config
+	dp   *datapath.Datapath
+	log  *slog.Logger
+	mtu  int
+	run  *serving.Keeper // nil while nothing is served
+	svc  services.Link
+	lost chan struct{} // told when the service namespace is not what was made
 }
 
-// Ensure makes the tunnel and the service pair, attaches the programs and opens the services. All of it may be there already.
+// Ensure makes the tunnel and the service pair, attaches the programs and has the services run. All of it may be there already.
 func (f *fabric) Ensure() (Services, error) {
 	if err := f.devices(); err != nil {
 		return nil, fmt.Errorf("host's devices: %w", err)
@@ -135,12 +137,18 @@ func (f *fabric) Ensure() (Services, error) {
 		return f.run, nil
 	}
 	f.close()
-	run, err := serve(svc.Namespace, f.log)
-	if err != nil {
-		return nil, err
-	}
-	f.run, f.svc = run, svc
+	f.svc = svc
+	f.run = serving.Keep(serving.Options{Dir: f.c.RunDir, Namespace: svc.Namespace, Level: f.c.Log, Log: journal.Component(f.log, "services")},
+		svc.Whole, f.complain)
 	return f.run, nil
+}
+
+// complain has the loop look at everything again, soon.
+func (f *fabric) complain() {
+	select {
+	case f.lost <- struct{}{}:
+	default:
+	}
 }
 
 // devices makes the tunnel and closes the uplink.
@@ -182,4 +190,10 @@ func (f *fabric) close() {
 		f.run.Close()
 		f.run = nil
 	}
+}
+
+// Serve is the life of the services' process that an agent has started.
+func Serve(ctx context.Context, dir, namespace, level string) error {
+	log := journal.New(os.Stderr, level, "host", namespace)
+	return serving.Run(ctx, serving.Options{Dir: dir, Namespace: namespace, Level: level, Log: log})
 }

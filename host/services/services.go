@@ -29,7 +29,31 @@ var Addresses = []netip.Addr{netip.AddrFrom4([4]byte{168, 63, 129, 16}), netip.A
 // Link is the made pair.
 type Link struct {
 	Namespace string // of Inside
+	Inode     uint64 // of the namespace: another one may have its name tomorrow
 	Index     int    // of Device, in the host's namespace
+}
+
+// Whole says what of the pair is not there any more, called inside the host's namespace.
+func (l Link) Whole() error {
+	if inode, err := netns.Inode(l.Namespace); err != nil || inode != l.Inode {
+		return fmt.Errorf("namespace %s was removed or replaced", l.Namespace)
+	}
+	here := func(space, device string, index int) error {
+		return netdev.With(space, func(c *netdev.Conn) error {
+			d, ok, err := c.Link(device)
+			switch {
+			case err != nil:
+				return err
+			case !ok || !d.Up || index != 0 && d.Index != index:
+				return fmt.Errorf("device %s was removed, replaced or taken down", device)
+			}
+			return nil
+		})
+	}
+	if err := here("", Device, l.Index); err != nil {
+		return err
+	}
+	return here(l.Namespace, Inside, 0)
 }
 
 // Namespace names the service namespace of a host.
@@ -49,7 +73,11 @@ func Ensure(instance, host string) (Link, error) {
 		return Link{}, fmt.Errorf("service namespace: %w", err)
 	}
 	link := Link{Namespace: ns}
-	err := netdev.With("", func(c *netdev.Conn) (err error) {
+	var err error
+	if link.Inode, err = netns.Inode(ns); err != nil {
+		return Link{}, err
+	}
+	err = netdev.With("", func(c *netdev.Conn) (err error) {
 		link.Index, _, err = c.EnsureVeth(netdev.Veth{
 			Name: Device, MTU: 1500,
 			Peer: netdev.Peer{Namespace: ns, Name: Inside, MAC: insideMAC, MTU: 1500},
