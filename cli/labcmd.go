@@ -28,7 +28,7 @@ type labUp struct {
 	Hosts  int      `default:"2" help:"Number of hosts."`
 	Name   string   `help:"Name of the lab; else that of --lab."`
 	Lists  []string `name:"prefix-list" sep:"none" placeholder:"NAME=PREFIX,…" help:"A service tag of the operator's, for security rules; may be repeated."`
-	Config string   `type:"existingfile" help:"YAML file with prefix_lists (name: [prefixes]), locations ([names]), dns_forwarders ([addresses]) and heal_after (duration)."`
+	Config string   `type:"existingfile" help:"YAML file with prefix_lists (name: [prefixes]), locations ([names]), dns_forwarders ([addresses]), heal_after (duration) and limits (arp, nd, dhcp, dns, service, flows: {rate, burst})."`
 }
 
 func (labUp) Help() string {
@@ -56,10 +56,11 @@ func (c *labUp) Run(a *app) error {
 
 // labFile is what --config may say.
 type labFile struct {
-	PrefixLists map[string][]string `yaml:"prefix_lists"`
-	Locations   []string            `yaml:"locations"`
-	Forwarders  []string            `yaml:"dns_forwarders"`
-	HealAfter   string              `yaml:"heal_after"`
+	PrefixLists map[string][]string  `yaml:"prefix_lists"`
+	Locations   []string             `yaml:"locations"`
+	Forwarders  []string             `yaml:"dns_forwarders"`
+	HealAfter   string               `yaml:"heal_after"`
+	Limits      map[string]lab.Limit `yaml:"limits"`
 }
 
 // config joins the file with the flags, which come later and win by name.
@@ -105,7 +106,7 @@ func (c *labUp) config() (lab.Config, error) {
 	if _, err := time.ParseDuration(f.HealAfter); err != nil && f.HealAfter != "" {
 		return lab.Config{}, usagef("heal_after %q: expected a duration, as 30s", f.HealAfter)
 	}
-	return lab.Config{Hosts: c.Hosts, PrefixLists: f.PrefixLists, Locations: f.Locations, Forwarders: f.Forwarders, HealAfter: f.HealAfter}, nil
+	return lab.Config{Hosts: c.Hosts, PrefixLists: f.PrefixLists, Locations: f.Locations, Forwarders: f.Forwarders, Limits: f.Limits, HealAfter: f.HealAfter}, nil
 }
 
 // prefixLists reads back which tags the lab's server was given.

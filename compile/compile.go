@@ -19,6 +19,7 @@ type Facts struct {
 	Hosts       []HostFact                // every known host, by Name
 	PrefixLists map[string][]netip.Prefix // the operator's service tags: name → prefixes of both families
 	Forwarders  []netip.AddrPort          // DNS servers for names outside, in order
+	Limits      goal.Limits               // of every port
 	Profile     string                    // contents of the tag Internet: "" or ProfileAzure2024
 }
 

@@ -21,6 +21,7 @@ const guestMTU = 1500
 type vnetPart struct {
 	vnet      *resource.VNet // what it was made from
 	members   []member
+	limits    goal.Limits
 	prefixes  []netip.Prefix
 	local     []netip.Prefix // the tag VirtualNetwork
 	endpoints []goal.Endpoint
@@ -43,8 +44,8 @@ func (c *compiler) compileVNets() {
 		}
 		seen[n.VNI] = true
 		part := c.old.vnets[key]
-		if part == nil || !part.made(n, members) {
-			part = makeVNet(n, members)
+		if part == nil || !part.made(n, members, &c.facts.Limits) {
+			part = makeVNet(n, members, &c.facts.Limits)
 		}
 		c.new.vnets[key] = part
 		c.vnets = append(c.vnets, part)
@@ -53,12 +54,12 @@ func (c *compiler) compileVNets() {
 }
 
 // made says whether the part was made from the same contents.
-func (p *vnetPart) made(n *resource.VNet, members []member) bool {
-	return (p.vnet == n || equalVNet(p.vnet, n)) && slices.EqualFunc(p.members, members, member.equal)
+func (p *vnetPart) made(n *resource.VNet, members []member, limits *goal.Limits) bool {
+	return p.limits == *limits && (p.vnet == n || equalVNet(p.vnet, n)) && slices.EqualFunc(p.members, members, member.equal)
 }
 
-func makeVNet(n *resource.VNet, members []member) *vnetPart {
-	p := &vnetPart{vnet: n, members: members, asgs: map[string][]netip.Prefix{}, named: map[string]bool{},
+func makeVNet(n *resource.VNet, members []member, limits *goal.Limits) *vnetPart {
+	p := &vnetPart{vnet: n, limits: *limits, members: members, asgs: map[string][]netip.Prefix{}, named: map[string]bool{},
 		ports: map[string][]goal.Port{}, groups: map[string][]string{}}
 	p.prefixes = normalise(n.Prefixes)
 	p.local = normalise(append([]netip.Prefix{netip.PrefixFrom(wireServer, 32)}, n.Prefixes...))
@@ -84,7 +85,7 @@ func (p *vnetPart) add(m member, taken map[netip.Addr]bool) {
 		Index: m.nic.Port, ID: m.nic.ID, VM: m.vm.ID, Primary: m.primary, MAC: m.nic.MAC, VNI: p.vnet.VNI,
 		Sandbox:  goal.Sandbox{Name: sandboxName(m.vm.ID), HostName: strings.ToLower(m.vm.HostName), Device: fmt.Sprintf("eth%d", m.device)},
 		NICGroup: m.nicGroup, SubnetGroup: m.subnetGroup, SubnetID: m.subnet.ID,
-		DNS: nameServers(m.nic, p.vnet), Domain: p.vnet.Domain, MTU: guestMTU, Compute: computeOf(m.vm),
+		DNS: nameServers(m.nic, p.vnet), Domain: p.vnet.Domain, MTU: guestMTU, Compute: computeOf(m.vm), Limits: p.limits,
 	}
 	for _, ic := range primaryFirst(m.nic.IPConfigs) {
 		a, why := p.address(m, ic, taken)

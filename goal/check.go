@@ -191,7 +191,7 @@ func (c *checker) checkPort(p *Port) error {
 			return fmt.Errorf("address %s: expected it as endpoint of this port on this host", a.IP)
 		}
 	}
-	return cmp.Or(c.checkReference(p.NICGroup, n), c.checkReference(p.SubnetGroup, n))
+	return cmp.Or(p.Limits.Check(), c.checkReference(p.NICGroup, n), c.checkReference(p.SubnetGroup, n))
 }
 
 // checkReference wants the group, and every set that it refers to in the VNet. It asks once per group and VNet.

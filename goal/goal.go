@@ -36,6 +36,7 @@ type Port struct {
 	Domain      string       // DNS suffix told by DHCP
 	MTU         uint16       // told by DHCP when it is not 1500
 	Compute     Compute      // what the metadata service tells
+	Limits      Limits       // of what it may ask the host for, and of new flows
 }
 
 // Sandbox names the network namespace that is the VM.

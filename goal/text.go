@@ -59,6 +59,7 @@ func (p *Port) text(b *strings.Builder) {
 		fmt.Fprintf(b, "  dns %s\n", addr(a))
 	}
 	fmt.Fprintf(b, "  domain %s\n  mtu %d\n", word(p.Domain), p.MTU)
+	p.Limits.text(b)
 	p.Compute.text(b)
 }
 

@@ -25,8 +25,15 @@ type Config struct {
 	Locations   []string            // regions to offer; nil: the server's own
 	PrefixLists map[string][]string // service tags that the operator defines
 	Forwarders  []string            // DNS servers for names outside, IP or IP:PORT, as the hosts reach them
+	Limits      map[string]Limit    // what each port may ask its host for; nil: the server's own
 	HealAfter   string              // how long a host may be away before its machines move; "": the server's own
 	Progress    func(step string)   // told what is being done; may be nil
+}
+
+// Limit is a bound of the server's configuration: packets per second, and at once.
+type Limit struct {
+	Rate  uint32 `yaml:"rate"`
+	Burst uint32 `yaml:"burst,omitempty"`
 }
 
 // DefaultName is the lab that is meant when none is named.

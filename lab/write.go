@@ -22,6 +22,7 @@ type serverConfig struct {
 	Publish     publishConfig       `yaml:"publish"`
 	Tenants     []tenantConfig      `yaml:"tenants"`
 	PrefixLists map[string][]string `yaml:"prefix_lists,omitempty"`
+	Limits      map[string]Limit    `yaml:"limits,omitempty"`
 	Locations   []string            `yaml:"locations,omitempty"`
 	Forwarders  []string            `yaml:"dns_forwarders,omitempty"`
 	HealAfter   string              `yaml:"heal_after,omitempty"`
@@ -152,7 +153,7 @@ func writeServer(c Config, s *State, listen string, ca *authority, now time.Time
 		TLS: keyPair{file("server.pem"), file("server.key")},
 		Publish: publishConfig{Listen: fmt.Sprintf("%s:%d", server, publishPort), Netns: serverNetns(s.Name), CA: s.CA,
 			Cert: file("publish.pem"), Key: file("publish.key")},
-		PrefixLists: c.PrefixLists, Locations: c.Locations, Forwarders: c.Forwarders, HealAfter: c.HealAfter,
+		PrefixLists: c.PrefixLists, Locations: c.Locations, Forwarders: c.Forwarders, Limits: c.Limits, HealAfter: c.HealAfter,
 	}
 	for _, t := range s.Tenants {
 		cfg.Tenants = append(cfg.Tenants, tenantConfig{t.Name, t.ID, t.Token, []subscription{{t.Subscription, t.Name}}})

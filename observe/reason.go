@@ -12,7 +12,7 @@ type Reason uint16
 type Info struct {
 	Reason Reason
 	Name   string // layer, underscore, what was wrong
-	Layer  string // guard, acl, flow, route, overlay, port
+	Layer  string // guard, limit, acl, flow, route, overlay, port
 	Text   string // one sentence for people
 }
 
@@ -55,6 +55,12 @@ const (
 	UplinkClosed
 	Internal
 	FlowNoError
+	LimitARP
+	LimitND
+	LimitDHCP
+	LimitDNS
+	LimitService
+	LimitFlows
 	reasonCount
 )
 
@@ -96,6 +102,12 @@ var infos = [reasonCount]Info{
 	UplinkClosed:       {UplinkClosed, "uplink_closed", "port", "nothing is open towards the Internet"},
 	Internal:           {Internal, "internal", "port", "a fault of the data plane itself"},
 	FlowNoError:        {FlowNoError, "flow_no_error", "flow", "an ICMP error about a packet of no known flow"},
+	LimitARP:           {LimitARP, "limit_arp", "limit", "ARP requests beyond the port's rate"},
+	LimitND:            {LimitND, "limit_nd", "limit", "neighbour solicitations beyond the port's rate"},
+	LimitDHCP:          {LimitDHCP, "limit_dhcp", "limit", "DHCP and router solicitations beyond the port's rate"},
+	LimitDNS:           {LimitDNS, "limit_dns", "limit", "packets for the DNS service beyond the port's rate"},
+	LimitService:       {LimitService, "limit_service", "limit", "packets for metadata and the wire server beyond the port's rate"},
+	LimitFlows:         {LimitFlows, "limit_flows", "limit", "new flows beyond the port's rate; established flows live"},
 }
 
 // Reasons lists every reason but None, by number.

@@ -16,6 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"ringfence/compile"
+	"ringfence/goal"
 	"ringfence/intent/identity"
 	"ringfence/publish"
 )
@@ -33,6 +34,7 @@ type Config struct {
 	Forwarders  []string                  `yaml:"dns_forwarders,omitempty"` // DNS servers for names outside: IP or IP:PORT, in order
 	HealAfter   string                    `yaml:"heal_after,omitempty"`     // how long a host may be away before its VMs are placed elsewhere; 0: for ever; empty: 30s
 	Locations   []string                  `yaml:"locations,omitempty"`      // regions that are offered
+	Limits      map[string]Limit          `yaml:"limits,omitempty"`         // arp, nd, dhcp, dns, service, flows: what each port may ask its host for
 	Profile     string                    `yaml:"profile,omitempty"`        // contents of the tag Internet
 	Log         string                    `yaml:"log,omitempty"`            // debug, info, warn or error; empty: info
 }
@@ -110,6 +112,9 @@ func (c *Config) check() error {
 	if _, err := c.healAfter(); err != nil {
 		faults = append(faults, err)
 	}
+	if _, err := c.limits(); err != nil {
+		faults = append(faults, err)
+	}
 	fault(!slices.Contains(compile.Profiles(), c.Profile), "profile", c.Profile, fmt.Sprintf("one of %q", compile.Profiles()))
 	switch c.Log {
 	case "", "debug", "info", "warn", "error":
@@ -131,6 +136,32 @@ func (c *Config) forwarders() ([]netip.AddrPort, error) {
 			return nil, fmt.Errorf("dns_forwarders[%d] %q: IP or IP:PORT expected", i, text)
 		}
 		out = append(out, netip.AddrPortFrom(at.Addr().Unmap(), at.Port()))
+	}
+	return out, nil
+}
+
+// Limit is a token bucket of every port.
+type Limit struct {
+	Rate  uint32 `yaml:"rate"`  // packets per second; 0: no bound
+	Burst uint32 `yaml:"burst"` // packets at once; 0: a second's
+}
+
+// limits are the defaults with what the configuration says instead.
+func (c *Config) limits() (goal.Limits, error) {
+	out, kinds := goal.DefaultLimits, map[string]goal.LimitKind{}
+	for k := range goal.LimitKinds {
+		kinds[k.String()] = k
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Limits)) {
+		kind, ok := kinds[name]
+		if !ok {
+			return out, fmt.Errorf("limits.%s: one of %q expected", name, slices.Sorted(maps.Keys(kinds)))
+		}
+		l := c.Limits[name]
+		*out.Of(kind) = goal.Rate{PerSecond: l.Rate, Burst: cmp.Or(l.Burst, l.Rate)}
+	}
+	if err := out.Check(); err != nil {
+		return out, fmt.Errorf("limits: %w", err)
 	}
 	return out, nil
 }

@@ -48,6 +48,7 @@ func Run(ctx context.Context, c Config) error {
 	v := New(s, c.Profile, all)
 	v.data = c.DataDir
 	v.forwards, _ = c.forwarders() // checked with the configuration
+	v.limits, _ = c.limits()
 	v.healer.after, _ = c.healAfter()
 	l, err := c.listen()
 	if err != nil {

@@ -33,6 +33,7 @@ type Server struct {
 	profile   string
 	patience  time.Duration    // how long a host's problem may last before a write has failed
 	forwards  []netip.AddrPort // DNS servers for names outside
+	limits    goal.Limits      // of every port
 	log       *slog.Logger
 	meter     *metrics.Server
 	condition condition
@@ -114,7 +115,7 @@ func (v *Server) tell(faults []resource.Fault, problems []compile.Problem) {
 
 // compile is the pure step: the same snapshot always gives the same goals.
 func (v *Server) compile(snap *store.Snapshot) (map[string]*goal.Host, []compile.Problem) {
-	facts := compile.Facts{PrefixLists: snap.PrefixLists(), Profile: v.profile, Forwarders: v.forwards}
+	facts := compile.Facts{PrefixLists: snap.PrefixLists(), Profile: v.profile, Forwarders: v.forwards, Limits: v.limits}
 	for _, h := range snap.Hosts() {
 		facts.Hosts = append(facts.Hosts, compile.HostFact{Name: h.Name, Underlay: h.Underlay})
 	}

@@ -128,7 +128,14 @@ func (w *walk) platform(p *goal.Port, t Tuple) Verdict {
 	if !served(p, t) {
 		return w.drop(observe.ServiceAbsent)
 	}
-	return w.end(Service)
+	if isDNS(t) {
+		return w.serve(p, goal.LimitDNS)
+	}
+	return w.serve(p, goal.LimitService)
+}
+
+func isDNS(t Tuple) bool {
+	return t.Dst == WireServer && t.DstPort == 53 && (t.Protocol == goal.TCP || t.Protocol == goal.UDP)
 }
 
 // served: names over UDP and TCP, metadata and the wire server's versions over HTTP. The services know a VM by the primary IPv4
@@ -138,15 +145,13 @@ func served(p *goal.Port, t Tuple) bool {
 	if i < 0 || t.Src != p.Addresses[i].IP {
 		return false
 	}
-	names := t.DstPort == 53 && (t.Protocol == goal.TCP || t.Protocol == goal.UDP)
 	http := t.DstPort == 80 && t.Protocol == goal.TCP
-	return t.Dst == WireServer && (names || http) || t.Dst == Metadata && http
+	return isDNS(t) || (t.Dst == WireServer || t.Dst == Metadata) && http
 }
 
 // namesPlatform says whether the rule's destination names the tag of the service that the packet asks.
 func namesPlatform(r *goal.Rule, t Tuple) bool {
-	dns := t.Dst == WireServer && t.DstPort == 53 && (t.Protocol == goal.TCP || t.Protocol == goal.UDP)
-	return dns && slices.Contains(r.Dst.Sets, goal.SetPlatformDNS) ||
+	return isDNS(t) && slices.Contains(r.Dst.Sets, goal.SetPlatformDNS) ||
 		t.Dst == Metadata && slices.Contains(r.Dst.Sets, goal.SetPlatformIMDS)
 }
 

@@ -171,6 +171,11 @@ func (m *Model) Update(h *goal.Host) {
 			delete(m.flows, k)
 		}
 	}
+	for b := range m.buckets {
+		if p := m.ports[b.port]; p == nil || p.VNI != old[b.port].VNI {
+			delete(m.buckets, b)
+		}
+	}
 }
 
 func (m *Model) flushed(p *goal.Port, before map[string]*goal.Group) bool {

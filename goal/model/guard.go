@@ -29,6 +29,9 @@ func (w *walk) guard(port *goal.Port) Verdict {
 		if !answersARP(port, p) {
 			return w.drop(observe.GuardARP)
 		}
+		if v := w.limit(port, goal.LimitARP, 1); v.Action != next {
+			return v
+		}
 		return w.end(Answer)
 	}
 	if r := parsed(p); r != observe.None {
@@ -92,7 +95,7 @@ func (w *walk) dhcp(port *goal.Port) Verdict {
 			(p.Dst == broadcast || p.Dst == WireServer)
 		switch {
 		case client:
-			return w.end(Service)
+			return w.serve(port, goal.LimitDHCP)
 		case p.SrcPort == 67 && p.DstPort == 68, p.DstPort == 67 && p.Dst == broadcast:
 			return w.drop(observe.GuardDHCP)
 		}
@@ -101,7 +104,7 @@ func (w *walk) dhcp(port *goal.Port) Verdict {
 	client := p.SrcPort == 546 && p.DstPort == 547 && linkLocal6(p.Src) && p.Dst == dhcpServers6
 	switch {
 	case client:
-		return w.end(Service)
+		return w.serve(port, goal.LimitDHCP)
 	case p.SrcPort == 547 && p.DstPort == 546, p.DstPort == 547 && multicast6(p.Dst):
 		return w.drop(observe.GuardDHCP)
 	}
@@ -116,12 +119,15 @@ func (w *walk) discovery(port *goal.Port) Verdict {
 	}
 	switch p.ICMPType {
 	case RouterSol:
-		return w.end(Service)
+		return w.serve(port, goal.LimitDHCP)
 	case RouterAdv, Redirect6:
 		return w.drop(observe.GuardRA)
 	case NeighborSol:
 		if p.HopLimit != 255 || !(own(port, p.Src) || linkLocal6(p.Src)) || !p.Target.IsValid() || own(port, p.Target) {
 			return w.drop(observe.GuardND) // also duplicate address detection (source ::): silence means the address is free
+		}
+		if v := w.limit(port, goal.LimitND, 1); v.Action != next {
+			return v
 		}
 		return w.end(Answer)
 	case NeighborAdv:
@@ -185,6 +191,14 @@ func subnetBroadcast(port *goal.Port, ip netip.Addr) bool {
 	return ip.Is4() && slices.ContainsFunc(port.Addresses, func(a goal.Address) bool {
 		return a.Subnet.Contains(ip) && (!ip.Next().IsValid() || !a.Subnet.Contains(ip.Next()))
 	})
+}
+
+// serve hands the packet to the host's services, as often as the port may ask.
+func (w *walk) serve(port *goal.Port, kind goal.LimitKind) Verdict {
+	if v := w.limit(port, kind, 1); v.Action != next {
+		return v
+	}
+	return w.end(Service)
 }
 
 // end finishes the walk at the guard with an action other than a drop.

@@ -7,6 +7,7 @@ package model
 
 import (
 	"net/netip"
+	"time"
 
 	"ringfence/goal"
 	"ringfence/observe"
@@ -82,6 +83,9 @@ type Model struct {
 	groups map[string]*goal.Group
 	down   map[uint32]bool
 	flows  map[flowKey]flow
+
+	now     time.Duration // since the model was made
+	buckets map[bucket]time.Duration
 }
 
 type vnet struct {
@@ -92,7 +96,7 @@ type vnet struct {
 
 // New returns a model of h without flows and with every port up.
 func New(h *goal.Host) *Model {
-	m := &Model{down: map[uint32]bool{}, flows: map[flowKey]flow{}}
+	m := &Model{down: map[uint32]bool{}, flows: map[flowKey]flow{}, buckets: map[bucket]time.Duration{}}
 	m.load(h)
 	return m
 }

@@ -47,6 +47,11 @@ func (w *walk) judge(port *goal.Port, dir Dir) Verdict {
 	if r := opens(w.p); r != observe.None {
 		return w.drop(r)
 	}
+	if dir == Out { // the sender's: nobody uses up another's
+		if v := w.limit(port, goal.LimitFlows, 1); v.Action != next {
+			return v
+		}
+	}
 	return w.acl(port, dir, w.p.Tuple())
 }
 

@@ -124,10 +124,22 @@ func (v *maker) port(vnet, i int) {
 		}
 	}
 	p.NICGroup, p.SubnetGroup = v.groupOrNone(), v.groupOrNone()
+	if r.IntN(4) == 0 {
+		v.limit(&p.Limits)
+	}
 	v.names = append(v.names, goal.Name{Host: p.Sandbox.HostName, IPs: []netip.Addr{p.Addresses[0].IP}})
 	p.Compute = goal.Compute{Name: p.Sandbox.Name, Location: "westeurope", Group: "random", Size: "Standard_B1s"}
 	v.byHost[h] = append(v.byHost[h], p)
 	v.ports++
+}
+
+// limit sets some of a port's limits, low enough to be met.
+func (v *maker) limit(l *goal.Limits) {
+	for k := range goal.LimitKinds {
+		if v.r.IntN(3) > 0 {
+			*l.Of(k) = goal.Rate{PerSecond: 1 + v.r.Uint32N(2000), Burst: 1 + v.r.Uint32N(1<<v.r.IntN(5))}
+		}
+	}
 }
 
 // address takes a free usable address, near the beginning, so that ports are neighbours.

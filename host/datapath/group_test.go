@@ -222,7 +222,7 @@ func TestWords(t *testing.T) {
 	if b.class() != 7 || b.slot() != 0x123456 || b.epoch() != 0xdeadbeef {
 		t.Errorf("blob word %#x", uint64(b))
 	}
-	for name, size := range map[string][2]int{"port": {binary.Size(portRecord{}), 160}, "flow": {binary.Size(flowValue{}), 48}, "event": {binary.Size(eventRecord{}), 80}, "endpoint": {binary.Size(endpointValue{}), 40}} {
+	for name, size := range map[string][2]int{"port": {binary.Size(portRecord{}), 208}, "flow": {binary.Size(flowValue{}), 48}, "event": {binary.Size(eventRecord{}), 80}, "endpoint": {binary.Size(endpointValue{}), 40}} {
 		if size[0] != size[1] {
 			t.Errorf("%s: %d bytes, not %d", name, size[0], size[1])
 		}

@@ -10,7 +10,7 @@ import (
 )
 
 // layout is the number of what bpf/state.h lays out. Pins of different layouts never meet: it is part of the pin directory.
-const layout = "4"
+const layout = "5"
 
 // Go's view of bpf/state.h: the same fields in the same order, padding written out.
 
@@ -38,7 +38,14 @@ type portRecord struct {
 	IP4                       [addrs][4]byte
 	Net4                      [addrs]subnet4
 	IP6                       [addrs][16]byte
+	Limits                    [goal.LimitKinds]rateRecord
 }
+
+// rateRecord is a token bucket: one packet every Gap nanoseconds, Burst at once.
+type rateRecord struct{ Gap, Burst uint32 }
+
+// bucketRecord is what a port has taken out of its buckets.
+type bucketRecord struct{ Until [8]uint64 }
 
 // portWord publishes one half of a port's record: half:1 up:1 unused:6 incarnation:16 slot:16 acl_epoch:24.
 type portWord uint64
@@ -165,13 +172,13 @@ const devices = 16384
 // Counters of a slot: direction × 64 + reason, and the outcomes behind the reasons.
 const (
 	counters  = 128
-	cSent     = 48
-	cDeliver  = 49 // direction In
-	cLocal    = 50
-	cEncap    = 51
-	cService  = 52
-	cAnswered = 53
-	cServed   = 54 // direction In
+	cSent     = 56
+	cDeliver  = 57 // direction In
+	cLocal    = 58
+	cEncap    = 59
+	cService  = 60
+	cAnswered = 61
+	cServed   = 62 // direction In
 )
 
 // addr16 is an address as the programs keep it; the family is kept beside it.

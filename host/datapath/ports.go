@@ -35,6 +35,9 @@ func (u *update) placePort(p *goal.Port) error {
 	if err := u.maps("port_flows").Put(s.slot, uint32(0)); err != nil {
 		return fmt.Errorf("port %d: %w", p.Index, err)
 	}
+	if err := u.maps("port_buckets").Put(s.slot, bucketRecord{}); err != nil {
+		return fmt.Errorf("port %d: %w", p.Index, err)
+	}
 	s.word, s.record.VNI = w, p.VNI
 	u.k.ports[p.Index] = s
 	u.orphans = true
@@ -94,6 +97,10 @@ func (u *update) publishPort(p *goal.Port, s *portState) error {
 func (u *update) record(p *goal.Port) (r portRecord, up bool) {
 	up = true
 	r = portRecord{Index: p.Index, VNI: p.VNI, MAC: p.MAC, Quota: u.quota(), Idle: defaultIdle}
+	for k := range goal.LimitKinds {
+		l := p.Limits.Of(k)
+		r.Limits[k] = rateRecord{Gap: l.Gap(), Burst: l.Burst}
+	}
 	if v := u.k.vnets[p.VNI]; v != nil && v.word.class() != 0 {
 		r.VNet = v.slot
 	} else {

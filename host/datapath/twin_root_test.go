@@ -46,6 +46,7 @@ type judge struct {
 	d       *Datapath
 	devices []int
 	of      map[uint32]int // port → ifindex
+	now     uint64         // the clock of test runs, in nanoseconds
 }
 
 // skb is the part of a test run's context that matters, in the layout of struct __sk_buff.
@@ -53,7 +54,9 @@ type skb struct {
 	Len, PktType, Mark, QueueMapping, Protocol, VlanPresent, VlanTci, VlanProto, Priority uint32
 	IngressIfindex, Ifindex, TCIndex                                                      uint32
 	CB                                                                                    [5]uint32
-	Rest                                                                                  [31]uint32
+	Rest                                                                                  [21]uint32
+	TStamp                                                                                uint64
+	More                                                                                  [8]uint32
 }
 
 func newJudge(t testing.TB, ns string, o Options) *judge {
@@ -101,9 +104,16 @@ func (j *judge) load(h *goal.Host) {
 	if _, err := j.d.sweepAll(func(flowEntry) verdict { return force }); err != nil {
 		j.t.Fatal(err)
 	}
+	j.now = 0
+	for slot := range j.d.coll.Maps["port_buckets"].MaxEntries() {
+		if err := j.d.coll.Maps["port_buckets"].Put(slot, bucketRecord{}); err != nil {
+			j.t.Fatal(err)
+		}
+	}
 }
 
 func (j *judge) run(program string, frame []byte, c skb) (model.Verdict, []byte) {
+	c.TStamp = j.now
 	out, data := skb{}, make([]byte, len(frame)+256)
 	opts := ebpf.RunOptions{Data: frame, DataOut: data, Context: &c, ContextOut: &out}
 	ret, err := j.d.coll.Programs[program].Run(&opts)
@@ -143,7 +153,8 @@ func (j *judge) in(vni uint32, outer netip.Addr, frame []byte) (model.Verdict, [
 
 // event is one frame that enters the host.
 type twinEvent struct {
-	port  uint32 // out of this port, or
+	after time.Duration // since the one before
+	port  uint32        // out of this port, or
 	vni   uint32
 	outer netip.Addr
 	frame []byte
@@ -151,12 +162,14 @@ type twinEvent struct {
 
 func (e twinEvent) String() string {
 	if e.port != 0 {
-		return fmt.Sprintf("out %d %s", e.port, hex.EncodeToString(e.frame))
+		return fmt.Sprintf("+%v out %d %s", e.after, e.port, hex.EncodeToString(e.frame))
 	}
-	return fmt.Sprintf("in %d %v %s", e.vni, e.outer, hex.EncodeToString(e.frame))
+	return fmt.Sprintf("+%v in %d %v %s", e.after, e.vni, e.outer, hex.EncodeToString(e.frame))
 }
 
 func (j *judge) both(m *model.Model, e twinEvent) (want, got model.Verdict) {
+	m.Advance(e.after)
+	j.now += uint64(e.after)
 	p := model.Parse(e.frame)
 	if e.port != 0 {
 		want, _ = m.Out(e.port, p)
@@ -234,6 +247,9 @@ func (j *judge) duel(h *goal.Host, r *rand.Rand, n int, seen map[string]int) int
 	var delivered []twinEvent
 	for i := range n {
 		e := j.next(h, r, delivered)
+		if r.IntN(3) == 0 {
+			e.after = time.Duration(r.IntN(1 + 1<<r.IntN(28)))
+		}
 		if !runnable(e.frame) {
 			continue
 		}

@@ -19,6 +19,7 @@ var impure = []string{
 // exempt lists pairs of a pure package and an import that is harmless there, with the reason.
 var exempt = map[string]string{
 	"compile sync":         "the memo of compiled groups is shared between writes",
+	"goal/model time":      "the clock is a duration that the caller adds to",
 	"observe time":         "a drop's time is a value that the kernel reported",
 	"intent/template time": "utcNow's and dateTimeAdd's values are computed from the deployment's own time",
 }

@@ -66,7 +66,12 @@ var machines = []struct{ tenant, name, subnet, ip, host string }{
 
 func (l *lab) up() error {
 	l.vms, l.tenants = map[string]*vm{}, map[string]*http.Client{}
-	if err := l.command("lab", "up", "--name", l.name, "--hosts", "2"); err != nil {
+	file, err := writeLimits()
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(filepath.Dir(file))
+	if err := l.command("lab", "up", "--name", l.name, "--hosts", "2", "--config", file); err != nil {
 		return err
 	}
 	b, err := os.ReadFile("/run/ringfence/" + l.name + "/lab.json")

@@ -2,7 +2,7 @@
 // searched for its interval, each interval names the vector of rules that it satisfies, and the first bit that all the vectors
 // share is the rule that decides. One blob holds both directions of one group as one virtual network resolves its sets.
 #pragma once
-#include "count.h"
+#include "limit.h"
 #include "search.h"
 
 enum { WORDS = 16, NO_VECTOR = 0xffff };

@@ -3,7 +3,7 @@
 #pragma once
 #include "packet.h"
 
-enum outcome { SENT = 48, DELIVERED, LOCAL, ENCAP, SERVICE, ANSWERED, SERVED };
+enum outcome { SENT = 56, DELIVERED, LOCAL, ENCAP, SERVICE, ANSWERED, SERVED };
 
 // The slot of the port that a device belongs to, 0 when it is none.
 INLINE u32 port_of(u32 ifindex)

@@ -151,6 +151,8 @@ int port_out(struct __sk_buff *skb)
 	if (!port)
 		return drop(skb, p, PORT_UNKNOWN);
 	p->index = port->index;
+	if (testing)
+		p->now = skb->tstamp;
 	if (!PORT_UP(word))
 		return drop(skb, p, PORT_DOWN);
 	p->vni = port->vni;
@@ -166,10 +168,13 @@ int port_out(struct __sk_buff *skb)
 		return answered(skb, p, port, 1);
 	}
 	r = guard(p, port, PORT_KEY(word));
-	if (r == TO_SERVICE)
+	if (r == TO_SERVICE) {
+		if ((r = limit(p, port, OF_DHCP, 1)))
+			return drop(skb, p, r);
 		return to_service(skb, p);
+	}
 	if (r == ANSWER_ND) {
-		if ((r = answer_nd(skb, p, port)))
+		if ((r = limit(p, port, OF_ND, 1)) || (r = answer_nd(skb, p, port)))
 			return drop(skb, p, r);
 		return answered(skb, p, port, 1);
 	}
@@ -181,9 +186,11 @@ int port_out(struct __sk_buff *skb)
 			return drop(skb, p, r);
 		if (platform != PLATFORM_OTHER && (r = acl(p, port, OUT, platform)))
 			return drop(skb, p, r);
-		if (served(p, port))
-			return ask_service(skb, p);
-		return drop(skb, p, SERVICE_ABSENT);
+		if (!served(p, port))
+			return drop(skb, p, SERVICE_ABSENT);
+		if ((r = limit(p, port, platform == PLATFORM_DNS ? OF_DNS : OF_SERVICE, packets(skb))))
+			return drop(skb, p, r);
+		return ask_service(skb, p);
 	}
 	u64 *vnet = bpf_map_lookup_elem(&vnet_words, &p->vnet);
 	if (!vnet)

@@ -1,7 +1,7 @@
 // guard: a VM sends what is its own, and only what virtual networks carry. ARP and neighbour solicitations end here, answered;
 // DHCP and router solicitations go to the host's service.
 #pragma once
-#include "count.h"
+#include "limit.h"
 
 static const u8 gateway[6] = {0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc};
 
@@ -211,6 +211,9 @@ GLOBAL int answer_arp(struct __sk_buff *skb, struct pkt *p, struct port *port, u
 		return GUARD_ARP;
 	if (own4(port, key, to) || !port->has4 || !in_subnets(port, to))
 		return GUARD_ARP;
+	int r = limit(p, port, OF_ARP, 1);
+	if (r)
+		return r;
 	copy(a->dmac, port->mac, 6);
 	copy(a->smac, gateway, 6);
 	a->op = swap16(2);

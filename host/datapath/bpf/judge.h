@@ -10,6 +10,8 @@ GLOBAL int judge_new(struct pkt *p, struct port *port, u32 dir)
 		return INTERNAL;
 	if (p->cannot_open)
 		return p->cannot_open;
+	if (dir == OUT && (r = limit(p, port, OF_FLOWS, 1))) // the sender's: nobody uses up another's
+		return r;
 	if (!p->located && (r = locate(p)))
 		return r;
 	return acl(p, port, dir, 0);

@@ -38,6 +38,7 @@ struct pkt {
 
 	// Behind this nothing is read before it is written.
 	union addr target; // of a neighbour solicitation
+	u64 now;           // of a test run: its clock, in nanoseconds
 	u64 peer_word;     // of the receiving port, with its device and MAC
 	u32 ifindex;
 	u8 mac[6];

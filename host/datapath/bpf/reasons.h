@@ -39,5 +39,11 @@ enum reason {
 	UPLINK_CLOSED = 34, // nothing is open towards the Internet
 	INTERNAL = 35, // a fault of the data plane itself
 	FLOW_NO_ERROR = 36, // an ICMP error about a packet of no known flow
-	REASONS = 37,
+	LIMIT_ARP = 37, // ARP requests beyond the port's rate
+	LIMIT_ND = 38, // neighbour solicitations beyond the port's rate
+	LIMIT_DHCP = 39, // DHCP and router solicitations beyond the port's rate
+	LIMIT_DNS = 40, // packets for the DNS service beyond the port's rate
+	LIMIT_SERVICE = 41, // packets for metadata and the wire server beyond the port's rate
+	LIMIT_FLOWS = 42, // new flows beyond the port's rate; established flows live
+	REASONS = 43,
 };

@@ -34,6 +34,13 @@ struct subnet4 {
 	be32 net, mask;
 };
 
+// A token bucket: one packet every gap nanoseconds, burst at once; gap 0: no bound.
+struct rate {
+	u32 gap, burst;
+};
+
+enum limit_kind { OF_ARP = 0, OF_ND, OF_DHCP, OF_DNS, OF_SERVICE, OF_FLOWS, LIMIT_KINDS };
+
 struct port {
 	u32 index, vni, vnet, ifindex;
 	u32 nic_group, subnet_group; // slots of group_words; 0: this level allows
@@ -45,9 +52,15 @@ struct port {
 	be32 ip4[ADDRS]; // the unused ones repeat the first
 	struct subnet4 net4[ADDRS];
 	union addr ip6[ADDRS];
+	struct rate limits[LIMIT_KINDS];
 };
 
 enum { KIND_VETH = 0, KIND_TAP = 1 };
+
+// What a port has taken out of its token buckets: the time until which each is spoken for.
+struct buckets {
+	u64 until[8]; // nanoseconds, by enum limit_kind
+};
 
 // class:8 slot:24 epoch:32: where a blob is, and for a virtual network the epoch of its forwarding state.
 #define BLOB_CLASS(w) ((u32)(w) & 0xff)
@@ -154,6 +167,7 @@ MAP(index_ports, MAP_HASH, u32, u32, 1024);  // port index → slot
 MAP(port_words, MAP_ARRAY, u32, u64, 1024);
 MAP(port_records, MAP_ARRAY, u32, struct port, 2048); // slot × 2 + half
 MAP(port_flows, MAP_ARRAY, u32, u32, 1024);           // flow entries in use by a port
+MAP(port_buckets, MAP_ARRAY, u32, struct buckets, 1024); // by slot
 MAP(vnet_slots, MAP_HASH, u32, struct slot, 1024); // by VNI
 MAP(vnet_words, MAP_ARRAY, u32, u64, 1024);
 MAP(group_words, MAP_ARRAY, u32, u64, 1024);
@@ -162,7 +176,7 @@ MAP(class_ids, MAP_HASH, struct class_key, u32, 65536);          // the agent's 
 MAP(flows4, MAP_HASH, struct flow_key4, struct flow, 262144);
 MAP(flows6, MAP_HASH, struct flow_key6, struct flow, 65536);
 
-#define COUNTERS 128 // per slot: direction × 64 + reason; beyond 48 the outcomes
+#define COUNTERS 128 // per slot: direction × 64 + reason; beyond 56 the outcomes
 MAP(counters, MAP_PERCPU_ARRAY, u32, u64, 1024 * COUNTERS);
 MAP(limits, MAP_PERCPU_ARRAY, u32, u64[2], 64);
 
