@@ -136,8 +136,12 @@ func (v *maker) port(vnet, i int) {
 // limit sets some of a port's limits, low enough to be met.
 func (v *maker) limit(l *goal.Limits) {
 	for k := range goal.LimitKinds {
-		if v.r.IntN(3) > 0 {
-			*l.Of(k) = goal.Rate{PerSecond: 1 + v.r.Uint32N(2000), Burst: 1 + v.r.Uint32N(1<<v.r.IntN(5))}
+		switch {
+		case v.r.IntN(2) == 0:
+		case k == goal.LimitFlows:
+			*l.Of(k) = goal.Rate{PerSecond: 1 + v.r.Uint32N(5000), Burst: 1 + v.r.Uint32N(60)}
+		default:
+			*l.Of(k) = goal.Rate{PerSecond: 1 + v.r.Uint32N(500), Burst: 1 + v.r.Uint32N(1<<v.r.IntN(4))}
 		}
 	}
 }

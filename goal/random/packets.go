@@ -30,7 +30,9 @@ func Packet(r *rand.Rand, h *goal.Host, port uint32) model.Packet {
 		p = g.discovery()
 	case 2:
 		p = g.dhcp()
-	case 3, 4, 5, 6, 7, 8:
+	case 3:
+		p = g.platform()
+	case 4, 5, 6, 7, 8:
 		p = g.aimed()
 	default:
 		p = g.traffic(g.destination())
@@ -39,6 +41,18 @@ func Packet(r *rand.Rand, h *goal.Host, port uint32) model.Packet {
 		g.break1(&p)
 	}
 	return p
+}
+
+// platform asks the host's services as they answer: names, metadata, the wire server.
+func (g *sender) platform() model.Packet {
+	to := []netip.Addr{model.WireServer, model.Metadata}[g.r.IntN(2)]
+	if g.port == nil {
+		return g.traffic(to)
+	}
+	if to == model.WireServer && g.r.IntN(3) == 0 {
+		return model.Open(g.port, []uint8{goal.UDP, goal.TCP}[g.r.IntN(2)], to, uint16(g.r.Uint32()), 53)
+	}
+	return model.Open(g.port, goal.TCP, to, uint16(g.r.Uint32()), 80)
 }
 
 // Overlay makes an inner packet as it may arrive at h in VXLAN, with the VNI and the outer source: from a neighbour, or forged.

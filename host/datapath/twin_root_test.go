@@ -248,7 +248,7 @@ func (j *judge) duel(h *goal.Host, r *rand.Rand, n int, seen map[string]int) int
 	for i := range n {
 		e := j.next(h, r, delivered)
 		if r.IntN(3) == 0 {
-			e.after = time.Duration(r.IntN(1 + 1<<r.IntN(28)))
+			e.after = time.Duration(r.IntN(1 << r.IntN(24)))
 		}
 		if !runnable(e.frame) {
 			continue
