@@ -74,7 +74,7 @@ func (l *Limits) Check() error {
 
 func (l *Limits) text(b *strings.Builder) {
 	for k := range LimitKinds {
-		if r := l.Of(k); r.PerSecond != 0 {
+		if r := l.Of(k); *r != (Rate{}) {
 			fmt.Fprintf(b, "  limit %s %d burst %d\n", k, r.PerSecond, r.Burst)
 		}
 	}
