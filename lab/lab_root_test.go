@@ -21,6 +21,7 @@ import (
 
 	"ringfence/host/kernel/netdev"
 	"ringfence/host/kernel/netns"
+	"ringfence/pki"
 )
 
 var counter atomic.Int64
@@ -385,7 +386,7 @@ func TestCertificates(t *testing.T) {
 	}
 	// The API's certificate is no client's, and without one nobody gets in.
 	for what, certs := range map[string][]tls.Certificate{"the API's certificate": config.Certificates, "no certificate": nil} {
-		client := &tls.Config{RootCAs: config.RootCAs, ServerName: publishName, Certificates: certs}
+		client := &tls.Config{RootCAs: config.RootCAs, ServerName: pki.ServerName, Certificates: certs}
 		err := netns.Do(serverNetns(name), func() error {
 			c, err := tls.Dial("tcp", "198.18.1.1:7443", client)
 			if err == nil {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"ringfence/pki"
 )
 
 // serverConfig is what a lab tells its server: the shape of server.yaml.
@@ -77,9 +79,6 @@ type uplinkEnd struct {
 	Device string `yaml:"device"`
 }
 
-// publishName is the name in the certificate of the server's end of the management link.
-const publishName = "ringfence-publish"
-
 // publishPort is where agents call on the management link.
 const publishPort = 7443
 
@@ -127,12 +126,12 @@ func newState(c Config, listen string) *State {
 
 // writeConfig writes certificates and configuration files.
 func writeConfig(c Config, s *State, listen string, now time.Time) error {
-	ca, err := newAuthority(s.Name, now)
+	ca, err := pki.New("ringfence lab "+s.Name, now) // its key is never written: a lab that is laid out anew has another one
 	if err != nil {
 		return err
 	}
-	if err := ca.write(s.CA); err != nil {
-		return err
+	if err := pki.WriteFile(s.CA, ca.PEM(), 0o644); err != nil {
+		return fmt.Errorf("certificate authority: %w", err)
 	}
 	if err := writeServer(c, s, listen, ca, now); err != nil {
 		return fmt.Errorf("configure the server: %w", err)
@@ -145,7 +144,7 @@ func writeConfig(c Config, s *State, listen string, now time.Time) error {
 	return nil
 }
 
-func writeServer(c Config, s *State, listen string, ca *authority, now time.Time) error {
+func writeServer(c Config, s *State, listen string, ca *pki.Authority, now time.Time) error {
 	file := func(name string) string { return filepath.Join(s.RunDir, name) }
 	server := addr(management.net4, firstNode)
 	cfg := serverConfig{
@@ -158,27 +157,28 @@ func writeServer(c Config, s *State, listen string, ca *authority, now time.Time
 	for _, t := range s.Tenants {
 		cfg.Tenants = append(cfg.Tenants, tenantConfig{t.Name, t.ID, t.Token, []subscription{{t.Subscription, t.Name}}})
 	}
-	err := ca.server(now, cfg.TLS.Cert, cfg.TLS.Key, "localhost", []string{"localhost"},
+	_, err := ca.EnsureAPI(pki.Pair{Cert: cfg.TLS.Cert, Key: cfg.TLS.Key}, now, pki.AuthorityLife, "localhost", []string{"localhost"},
 		[]net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback, server.AsSlice()})
 	if err != nil {
 		return err
 	}
-	if err := ca.server(now, cfg.Publish.Cert, cfg.Publish.Key, publishName, []string{publishName}, []net.IP{server.AsSlice()}); err != nil {
+	_, err = ca.EnsureServer(pki.Pair{Cert: cfg.Publish.Cert, Key: cfg.Publish.Key}, now, pki.AuthorityLife, "publish", nil, []net.IP{server.AsSlice()})
+	if err != nil {
 		return err
 	}
 	return writeYAML(serverFile(s), cfg)
 }
 
-func writeAgent(s *State, h Host, ca *authority, now time.Time) error {
+func writeAgent(s *State, h Host, ca *pki.Authority, now time.Time) error {
 	if err := os.MkdirAll(h.RunDir, 0o700); err != nil {
 		return err
 	}
 	file := func(name string) string { return filepath.Join(h.RunDir, name) }
-	if err := ca.client(now, file("agent.pem"), file("agent.key"), h.Name); err != nil {
+	if _, err := ca.EnsureHost(pki.Pair{Cert: file("agent.pem"), Key: file("agent.key")}, now, pki.AuthorityLife, h.Name); err != nil {
 		return err
 	}
 	return writeYAML(agentFile(h), agentConfig{
-		Name: h.Name, Server: fmt.Sprintf("%s:%d", addr(management.net4, firstNode), publishPort), ServerName: publishName,
+		Name: h.Name, Server: fmt.Sprintf("%s:%d", addr(management.net4, firstNode), publishPort), ServerName: pki.ServerName,
 		CA: s.CA, Cert: file("agent.pem"), Key: file("agent.key"),
 		Underlay: underlayEnd{underlayDevice, h.Underlay}, Uplink: uplinkEnd{uplinkDevice},
 		RunDir: h.RunDir, BPFFS: filepath.Join(pinDir(s.Name), h.Name), Instance: s.Name,

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 )
 
 // Files names the PEM files of one end of the stream.
@@ -31,23 +32,41 @@ func (f Files) load() (*x509.CertPool, tls.Certificate, error) {
 	return pool, cert, nil
 }
 
-// ServerTLS is the listener's side: TLS 1.3, clients show a certificate of the CA.
+// ServerTLS is the listener's side: TLS 1.3, clients show a host's certificate of the CA. Both sides read their certificate anew with
+// every connection: one that was renewed needs no restart.
 func (f Files) ServerTLS() (*tls.Config, error) {
-	pool, cert, err := f.load()
+	pool, _, err := f.load()
 	if err != nil {
 		return nil, err
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert},
-		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool}, nil
+	return &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool, VerifyConnection: onlyHosts,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return f.pair() }}, nil
+}
+
+// onlyHosts refuses certificates that could serve: a server's is no host's, though it may call other servers.
+func onlyHosts(s tls.ConnectionState) error {
+	if len(s.PeerCertificates) > 0 && slices.Contains(s.PeerCertificates[0].ExtKeyUsage, x509.ExtKeyUsageServerAuth) {
+		return errors.New("the certificate is a server's, not a host's")
+	}
+	return nil
+}
+
+func (f Files) pair() (*tls.Certificate, error) {
+	c, err := tls.LoadX509KeyPair(f.Cert, f.Key)
+	if err != nil {
+		return nil, fmt.Errorf("read certificate: %w", err)
+	}
+	return &c, nil
 }
 
 // ClientTLS is the host's side; the server's certificate must carry serverName.
 func (f Files) ClientTLS(serverName string) (*tls.Config, error) {
-	pool, cert, err := f.load()
+	pool, _, err := f.load()
 	if err != nil {
 		return nil, err
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}, RootCAs: pool, ServerName: serverName}, nil
+	return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool, ServerName: serverName,
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return f.pair() }}, nil
 }
 
 // peerName is the host name that the other end proved.

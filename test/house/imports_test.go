@@ -25,6 +25,7 @@ var allowed = map[string][]string{
 	"verify":      {"goal"},
 	// between the control plane and the hosts
 	"publish": {"goal", "observe"},
+	"pki":     {},
 	// 4 the host
 	"host/kernel":    {},
 	"host/reconcile": {"goal", "observe"},
@@ -37,8 +38,8 @@ var allowed = map[string][]string{
 	"observe/metrics": {"observe"},
 	"observe/journal": {},
 	// wiring and people's ends
-	"server":         {"intent", "compile", "goal", "observe", "publish", "verify", "host/kernel/netns"},
-	"lab":            {"goal", "observe", "host/kernel", "host/sandbox"},
+	"server":         {"intent", "compile", "goal", "observe", "pki", "publish", "verify", "host/kernel/netns"},
+	"lab":            {"goal", "observe", "pki", "host/kernel", "host/sandbox"},
 	"cli":            {"intent/resource", "intent/template", "goal", "observe", "server", "host/agent", "host/sandbox", "lab", "examples"},
 	"examples":       {},
 	"cmd/ringfence":  {"cli", "server", "host/agent", "lab"},
