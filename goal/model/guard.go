@@ -37,7 +37,7 @@ func (w *walk) guard(port *goal.Port) Verdict {
 	if r := parsed(p); r != observe.None {
 		return w.drop(r)
 	}
-	if v := w.dhcp(port); v.Action != next {
+	if v := w.dhcp(); v.Action != next {
 		return v
 	}
 	if v := w.discovery(port); v.Action != next {
@@ -84,15 +84,15 @@ func parsed(p Packet) observe.Reason {
 	return observe.None
 }
 
-// dhcp hands a client's messages to the host's service and refuses to let a VM be a server or speak DHCP in another form.
-func (w *walk) dhcp(port *goal.Port) Verdict {
+// dhcp hands a client's messages to the host's service and refuses to let a VM be a server or speak DHCP in another form. A client
+// whose address was changed asks from the old one, to be told that it is not its own: the answer finds the port, not the address.
+func (w *walk) dhcp() Verdict {
 	p := w.p
 	if p.Protocol != goal.UDP {
 		return Verdict{}
 	}
 	if p.Src.Is4() {
-		client := p.SrcPort == 68 && p.DstPort == 67 && (p.Src == netip.IPv4Unspecified() || own(port, p.Src)) &&
-			(p.Dst == broadcast || p.Dst == WireServer)
+		client := p.SrcPort == 68 && p.DstPort == 67 && (p.Dst == broadcast || p.Dst == WireServer)
 		switch {
 		case client:
 			return w.serve(port, goal.LimitDHCP)

@@ -110,6 +110,9 @@ func (g *sender) dhcp() model.Packet {
 		p.Src, p.Dst, p.SrcPort, p.DstPort = netip.IPv4Unspecified(), netip.AddrFrom4([4]byte{255, 255, 255, 255}), 68, 67
 		if own.Is4() && r.IntN(2) == 0 {
 			p.Src = own
+			if r.IntN(3) == 0 {
+				p.Src = step(own, 1) // its own before
+			}
 		}
 		if r.IntN(3) == 0 {
 			p.Dst = model.WireServer

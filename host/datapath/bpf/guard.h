@@ -62,10 +62,11 @@ INLINE int subnet_broadcast(const struct port *port, be32 a)
 	return 0;
 }
 
-INLINE int guard_dhcp4(const struct pkt *p, const struct port *port, u32 key)
+// A client whose address was changed asks from the old one: the service answers the port, not the address.
+INLINE int guard_dhcp4(const struct pkt *p)
 {
-	be32 src = p->src.w[3], dst = p->dst.w[3];
-	if (p->sport == 68 && p->dport == 67 && (!src || own4(port, key, src)) && (dst == 0xffffffff || dst == WIRE_SERVER))
+	be32 dst = p->dst.w[3];
+	if (p->sport == 68 && p->dport == 67 && (dst == 0xffffffff || dst == WIRE_SERVER))
 		return TO_SERVICE;
 	if ((p->sport == 67 && p->dport == 68) || (p->dport == 67 && dst == 0xffffffff))
 		return GUARD_DHCP;
@@ -160,7 +161,7 @@ GLOBAL int guard(struct pkt *p, struct port *port, u32 key)
 		return INTERNAL;
 	if (p->fault)
 		return p->fault;
-	if (p->proto == UDP && (r = p->family == 4 ? guard_dhcp4(p, port, key) : guard_dhcp6(p)))
+	if (p->proto == UDP && (r = p->family == 4 ? guard_dhcp4(p) : guard_dhcp6(p)))
 		return r;
 	if (p->proto == ICMP6 && p->family == 6 && (r = guard_discovery(p, port, key)))
 		return r;
