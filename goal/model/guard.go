@@ -37,7 +37,7 @@ func (w *walk) guard(port *goal.Port) Verdict {
 	if r := parsed(p); r != observe.None {
 		return w.drop(r)
 	}
-	if v := w.dhcp(); v.Action != next {
+	if v := w.dhcp(port); v.Action != next {
 		return v
 	}
 	if v := w.discovery(port); v.Action != next {
@@ -86,7 +86,7 @@ func parsed(p Packet) observe.Reason {
 
 // dhcp hands a client's messages to the host's service and refuses to let a VM be a server or speak DHCP in another form. A client
 // whose address was changed asks from the old one, to be told that it is not its own: the answer finds the port, not the address.
-func (w *walk) dhcp() Verdict {
+func (w *walk) dhcp(port *goal.Port) Verdict {
 	p := w.p
 	if p.Protocol != goal.UDP {
 		return Verdict{}
