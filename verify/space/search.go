@@ -1,0 +1,192 @@
+package space
+
+// Budget is the work that may still be done; a question that finds it spent is not answered. Steps are comparable between
+// questions of one kind, and the same on every machine.
+type Budget struct{ Steps int }
+
+func (b *Budget) spend(n int) bool {
+	b.Steps -= n
+	return b.Steps > 0
+}
+
+// Spent says whether the last question was given up.
+func (b *Budget) Spent() bool { return b.Steps <= 0 }
+
+// Searcher answers by carving: a cell is cut by the term that overlaps it most, into at most Dims pieces outside that term,
+// until a piece meets no term (found) or every piece lies within one (none). It keeps its memory from question to question.
+type Searcher struct {
+	budget *Budget
+	spans  Set     // arena: sets made on the way down, freed on the way up
+	cands  []*Term // arena of candidate lists
+	found  Cell    //
+	cover  []*Term // scratch of callers
+}
+
+// Escape finds a cell of p that no term of cover holds. ok is false when there is none, or when the budget is spent.
+func (s *Searcher) Escape(p Cell, cover []*Term, b *Budget) (free Cell, ok bool) {
+	s.budget, s.spans, s.cands = b, s.spans[:0], s.cands[:0]
+	if p.Empty() || !s.carve(&p, cover) {
+		return Cell{}, false
+	}
+	for d := range s.found {
+		free[d] = append(Set(nil), s.found[d]...)
+	}
+	return free, true
+}
+
+// carve reports whether p has a point outside all terms, which it leaves in found.
+func (s *Searcher) carve(p *Cell, terms []*Term) bool {
+	base := len(s.cands)
+	defer func() { s.cands = s.cands[:base] }()
+	var best *Term
+	most := -1.0
+	var size [Dims]float64
+	for d := range p {
+		size[d] = 1 / float64(p[d].Count())
+	}
+	for i, t := range terms {
+		if !t.Overlaps(p) {
+			continue
+		}
+		overlap := 1.0
+		for d := range p {
+			overlap *= float64(p[d].shared(t.Cell[d])) * size[d]
+		}
+		if overlap >= 1-1e-9 && t.Contains(p) {
+			s.budget.spend(i + 1)
+			return false
+		}
+		if overlap > most {
+			best, most = t, overlap
+		}
+		s.cands = append(s.cands, t)
+	}
+	if best == nil {
+		s.found = *p
+		return true
+	}
+	if !s.budget.spend(len(terms) + 1) {
+		return false
+	}
+	kept := s.cands[base:len(s.cands):len(s.cands)]
+	return s.pieces(p, best, kept)
+}
+
+// pieces carves what of p is outside t.
+func (s *Searcher) pieces(p *Cell, t *Term, terms []*Term) bool {
+	mark := len(s.spans)
+	rest := *p
+	for d := range p {
+		before := len(s.spans)
+		s.spans = rest[d].minus(t.Cell[d], s.spans)
+		if outside := s.spans[before:len(s.spans):len(s.spans)]; len(outside) > 0 {
+			piece := rest
+			piece[d] = outside
+			if s.carve(&piece, terms) {
+				return true
+			}
+			if s.budget.Spent() {
+				return false
+			}
+		}
+		before = len(s.spans)
+		s.spans = rest[d].and(t.Cell[d], s.spans)
+		rest[d] = s.spans[before:len(s.spans):len(s.spans)]
+	}
+	s.spans = s.spans[:mark]
+	return false
+}
+
+// Live finds a cell that the term at index i of the list decides: it lies in the region and in no earlier rule's term.
+func (s *Searcher) Live(l List, i int, region *Cell, b *Budget) (Cell, bool) {
+	p, ok := l[i].And(region)
+	if !ok {
+		return Cell{}, false
+	}
+	s.cover = s.cover[:0]
+	for j := range l[:i] {
+		if l[j].Rule < l[i].Rule && l[j].Overlaps(&p) {
+			s.cover = append(s.cover, &l[j])
+		}
+	}
+	return s.Escape(p, s.cover, b)
+}
+
+// Allowed finds a cell of the region that every list allows: none of the lists is one that allows everything.
+func (s *Searcher) Allowed(lists []List, region Cell, b *Budget) (Cell, bool) {
+	return s.allowed(lists, region, nil, b)
+}
+
+// allowed chooses an allowing term of each list in turn, and collects the denying terms before them: what lies in all the
+// chosen ones and in none of the collected is allowed.
+func (s *Searcher) allowed(lists []List, region Cell, denies []*Term, b *Budget) (Cell, bool) {
+	if len(lists) == 0 {
+		return s.Escape(region, denies, b)
+	}
+	mine := denies[:len(denies):len(denies)]
+	l := lists[0]
+	for i := range l {
+		if !l[i].Overlaps(&region) {
+			continue
+		}
+		if !l[i].Allow {
+			mine = append(mine, &l[i])
+			continue
+		}
+		p, _ := l[i].And(&region)
+		c, ok := s.Escape(p, mine, b)
+		if ok && len(lists) > 1 {
+			c, ok = s.allowed(lists[1:], p, mine, b)
+		}
+		if ok {
+			return c, true
+		}
+		if b.Spent() {
+			return Cell{}, false
+		}
+		if l[i].Contains(&region) {
+			break
+		}
+	}
+	return Cell{}, false
+}
+
+// Denied finds a cell of the region that some list denies.
+func (s *Searcher) Denied(lists []List, region Cell, b *Budget) (Cell, bool) {
+	for _, l := range lists {
+		var allows []*Term
+		covered := false
+		for i := range l {
+			if covered = covered || l[i].Contains(&region) && l[i].Allow; covered {
+				// everything from here on is decided by earlier terms or by this one
+				break
+			}
+			if !l[i].Overlaps(&region) {
+				continue
+			}
+			if l[i].Allow {
+				allows = append(allows, &l[i])
+				continue
+			}
+			p, _ := l[i].And(&region)
+			if c, ok := s.Escape(p, allows, b); ok || b.Spent() {
+				return c, ok
+			}
+		}
+		if covered {
+			continue
+		}
+		if c, ok := s.Escape(region, allTerms(l), b); ok || b.Spent() { // what no term holds is denied
+			return c, ok
+		}
+	}
+	return Cell{}, false
+}
+
+func allTerms(l List) []*Term {
+	out := make([]*Term, len(l))
+	for i := range l {
+		out[i] = &l[i]
+	}
+	return out
+}
