@@ -18,11 +18,12 @@ var allowed = map[string][]string{
 	"intent/template": {"intent/resource"},
 	"intent/arm":      {"intent/resource", "intent/store", "intent/identity", "intent/template"},
 	// 2 and 3 what each host shall do
-	"compile":     {"intent/resource", "goal"},
-	"goal":        {},
-	"goal/model":  {"goal", "observe"},
-	"goal/random": {"goal", "goal/model", "observe"}, // policies and packets for tests
-	"verify":      {"goal"},
+	"compile":      {"intent/resource", "goal"},
+	"goal":         {},
+	"goal/model":   {"goal", "observe"},
+	"goal/random":  {"goal", "goal/model", "observe"}, // policies and packets for tests
+	"verify":       {"goal", "goal/model", "observe"}, // witnesses are the model's packets
+	"verify/space": {},
 	// between the control plane and the hosts
 	"publish": {"goal", "observe"},
 	"pki":     {},
@@ -54,6 +55,7 @@ var allowed = map[string][]string{
 var allowedInTests = map[string][]string{
 	"host/datapath": {"goal/model", "goal/random"},
 	"compile":       {"goal/model", "goal/random"},
+	"verify":        {"goal/random"},
 	"server":        {"host/agent", "goal/model"},
 	"intent/arm":    {"intent/alloc", "server", "compile", "goal"},
 	"intent/store":  {"intent/alloc"},

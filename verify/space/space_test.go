@@ -271,14 +271,17 @@ func TestSets(t *testing.T) {
 // A question whose budget is spent has no answer, from either engine.
 func TestBudget(t *testing.T) {
 	var s Searcher
-	r := rand.New(rand.NewPCG(7, 7))
-	l := randomList(r, 30)
-	b := &Budget{Steps: 3}
-	if _, ok := s.Allowed([]List{l, l}, whole, b); ok || !b.Spent() {
-		t.Errorf("search: ok %v, %d steps left", ok, b.Steps)
-	}
-	b = &Budget{Steps: 3}
-	if _, ok := NewDiagram(b).Build([]List{l}, whole, true, func([]List, []int32) uint64 { return 0 }); ok || !b.Spent() {
-		t.Errorf("diagram: ok %v, %d steps left", ok, b.Steps)
+	half, other := whole, whole
+	half[0], other[0] = Set{{0, 2}}, Set{{3, side - 1}}
+	l := List{{half, 0, false}, {other, 1, false}, {whole, 2, true}}
+	for steps, want := range map[int]bool{3: true, 1000: false} {
+		b := &Budget{Steps: steps}
+		if _, ok := s.Allowed([]List{l}, whole, b); ok || b.Spent() != want {
+			t.Errorf("search with %d steps: ok %v, %d left", steps, ok, b.Steps)
+		}
+		b = &Budget{Steps: steps}
+		if _, ok := NewDiagram(b).Build([]List{l}, whole, true, func([]List, []int32) uint64 { return 0 }); ok == want || b.Spent() != want {
+			t.Errorf("diagram with %d steps: ok %v, %d left", steps, ok, b.Steps)
+		}
 	}
 }
