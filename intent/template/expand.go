@@ -19,6 +19,7 @@ type expansion struct {
 	params *lazyTable
 	vars   *lazyTable
 
+	lost      []Lost
 	instances []*instance
 	byID      map[string]*instance // by lower-case id
 	named     map[string][]*instance
@@ -56,17 +57,21 @@ func (t *lazyTable) add(name string, f func() any) {
 	t.entries[strings.ToLower(name)] = &lazyEntry{make: f}
 }
 
-// Expand evaluates a template with the values of its parameters in the scope env. The error is Faults.
-func Expand(t *Template, params map[string]json.RawMessage, env Env) (*Plan, error) {
+func newExpansion(t *Template, env Env) *expansion {
 	if env.KnownType == nil {
 		env.KnownType = Deployable
 	}
-	x := &expansion{
+	return &expansion{
 		t: t, env: env, budget: budget{largest}, parsed: map[string]parsedExpr{},
 		params: &lazyTable{entries: map[string]*lazyEntry{}},
 		vars:   &lazyTable{entries: map[string]*lazyEntry{}},
 		byID:   map[string]*instance{}, named: map[string][]*instance{},
 	}
+}
+
+// Expand evaluates a template with the values of its parameters in the scope env. The error is Faults.
+func Expand(t *Template, params map[string]json.RawMessage, env Env) (*Plan, error) {
+	x := newExpansion(t, env)
 	x.declareParameters(params)
 	x.declareVariables()
 	x.expandResources()

@@ -17,6 +17,7 @@ type instance struct {
 	name    string // with the parents' names
 	api     string
 	enabled bool // its condition holds; a disabled one can still be named by dependsOn
+	doubt   bool // its condition could not be evaluated
 	exists  bool // "existing": it is read, not written
 	serial  *instance
 	needs   []*instance
@@ -57,6 +58,7 @@ func (x *expansion) expandResources() {
 func (x *expansion) declare(n *node, symbol string, parent *instance, s *scope, at *path) {
 	if n.kind != kindObject {
 		x.refuse(n, at, "a resource is an object, not %s", n.kind)
+		x.lose(n, at)
 		return
 	}
 	c := n.get("copy")
@@ -68,10 +70,12 @@ func (x *expansion) declare(n *node, symbol string, parent *instance, s *scope, 
 	name, ok := s.value(orNull(c.get("name")), where.member("name")).(string)
 	if !ok {
 		x.refuse(c, where, "a copy loop needs a name")
+		x.lose(n, at)
 		return
 	}
 	count, ok := s.count(c, where)
 	if !ok {
+		x.lose(n, at)
 		return
 	}
 	batch := s.batch(c, where)
@@ -141,10 +145,13 @@ func (x *expansion) instantiate(n *node, symbol string, parent *instance, s *sco
 	own.self = i
 	i.scope = &own
 	if c := n.get("condition"); c != nil {
-		i.enabled, _ = s.truthy(c, at.member("condition"))
+		var known bool
+		i.enabled, known = s.truthy(c, at.member("condition"))
+		i.doubt = !known
 	}
 	i.exists = n.get("existing") != nil && n.get("existing").flag
 	if !i.identify(x) {
+		x.lose(n, at)
 		return nil
 	}
 	for _, m := range n.members {

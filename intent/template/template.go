@@ -31,6 +31,7 @@ type Env struct {
 // Plan is an expanded template. Resolve and Outputs evaluate in place: one goroutine at a time.
 type Plan struct {
 	Resources []Resource // dependencies before dependents, else in the template's order
+	Lost      []Lost     // of ExpandPartly: declarations of which not even the id is known
 	outputs   *outputs
 }
 
@@ -43,6 +44,7 @@ type Resource struct {
 	Body       json.RawMessage // what a client would PUT; null while Deferred: then ask Resolve
 	DependsOn  []string        // ids of resources of this plan
 	Path       string          // where it stands in the template: resources[2].resources[0]
+	Doubtful   bool            // of ExpandPartly: whether it is deployed is not known
 
 	late *lateBody
 }

@@ -103,6 +103,8 @@ func encode(buf *bytes.Buffer, v any, b *budget) error {
 		return encodeArray(buf, v, b)
 	case *object:
 		return encodeObject(buf, v, b)
+	case poison:
+		quote(buf, Unknown)
 	}
 	return nil
 }

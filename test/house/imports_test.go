@@ -17,6 +17,7 @@ var allowed = map[string][]string{
 	"intent/identity": {"intent/store"},
 	"intent/template": {"intent/resource"},
 	"intent/arm":      {"intent/resource", "intent/store", "intent/identity", "intent/template"},
+	"intent/load":     {"intent/resource", "intent/template"},
 	// 2 and 3 what each host shall do
 	"compile":      {"intent/resource", "goal"},
 	"goal":         {},
@@ -41,7 +42,7 @@ var allowed = map[string][]string{
 	// wiring and people's ends
 	"server":         {"intent", "compile", "goal", "observe", "pki", "publish", "verify", "host/kernel/netns"},
 	"lab":            {"goal", "observe", "pki", "host/kernel", "host/sandbox"},
-	"cli":            {"intent/resource", "intent/template", "goal", "observe", "server", "host/agent", "host/sandbox", "lab", "examples"},
+	"cli":            {"intent/resource", "intent/template", "intent/load", "compile", "verify", "goal", "observe", "server", "host/agent", "host/sandbox", "lab", "examples"},
 	"examples":       {},
 	"cmd/ringfence":  {"cli", "server", "host/agent", "lab"},
 	"docs":           {"intent/resource", "observe"},

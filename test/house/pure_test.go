@@ -8,7 +8,7 @@ import (
 )
 
 // pure packages are functions of their arguments: the same input gives the same bytes, on every machine and at every time.
-var pure = []string{"goal", "goal/model", "observe", "intent/resource", "compile", "intent/template", "verify", "verify/space"}
+var pure = []string{"goal", "goal/model", "observe", "intent/resource", "compile", "intent/template", "intent/load", "verify", "verify/space"}
 
 // impure standard packages bring a clock, randomness, I/O or concurrency with them.
 var impure = []string{
