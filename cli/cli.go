@@ -35,7 +35,7 @@ type Programs struct {
 	Agent  func(ctx context.Context, config string) error
 
 	// Services is the process that an agent starts for what is served to VMs.
-	Services func(ctx context.Context, dir, namespace, level string) error
+	Services func(ctx context.Context, dir, host, namespace, level string) error
 
 	// Restore makes the store of a backup where a server's configuration says; CheckBackup reads one and says what it is.
 	Restore     func(ctx context.Context, config string, backup io.Reader) error

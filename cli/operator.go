@@ -225,19 +225,20 @@ func (c *agentCommand) Run(a *app) error {
 
 type servicesCommand struct {
 	Dir       string `required:"" help:"The agent's run directory."`
+	Host      string `required:"" help:"The host's name."`
 	Namespace string `required:"" help:"The service namespace."`
 	Level     string `help:"Of the log: debug, info, warn or error."`
 }
 
 func (servicesCommand) Help() string {
-	return "Example:\n  ringfence services --dir /run/ringfence --namespace rf-lab-host1-svc"
+	return "Example:\n  ringfence services --dir /run/ringfence --host host1 --namespace rf-lab-host1-svc"
 }
 
 func (c *servicesCommand) Run(a *app) error {
 	if a.programs.Services == nil {
 		return errors.New("this program was built without the host's services")
 	}
-	return a.programs.Services(a.ctx, c.Dir, c.Namespace, c.Level)
+	return a.programs.Services(a.ctx, c.Dir, c.Host, c.Namespace, c.Level)
 }
 
 type versionCommand struct{}

@@ -138,7 +138,7 @@ func (f *fabric) Ensure() (Services, error) {
 	}
 	f.close()
 	f.svc = svc
-	f.run = serving.Keep(serving.Options{Dir: f.c.RunDir, Namespace: svc.Namespace, Level: f.c.Log, Log: journal.Component(f.log, "services")},
+	f.run = serving.Keep(serving.Options{Dir: f.c.RunDir, Host: f.c.Name, Namespace: svc.Namespace, Level: f.c.Log, Log: journal.Component(f.log, "services")},
 		svc.Whole, f.complain)
 	return f.run, nil
 }
@@ -193,7 +193,7 @@ func (f *fabric) close() {
 }
 
 // Serve is the life of the services' process that an agent has started.
-func Serve(ctx context.Context, dir, namespace, level string) error {
-	log := journal.New(os.Stderr, level, "host", namespace)
+func Serve(ctx context.Context, dir, host, namespace, level string) error {
+	log := journal.New(os.Stderr, level, "host", host)
 	return serving.Run(ctx, serving.Options{Dir: dir, Namespace: namespace, Level: level, Log: log})
 }

@@ -58,8 +58,12 @@ func TestServices(t *testing.T) {
 
 // metadata asks for one leaf over plain HTTP.
 func metadata(leaf string) string {
-	return `exec 3<>/dev/tcp/169.254.169.254/80 && printf 'GET /metadata/instance/` + leaf +
-		`?api-version=2021-02-01&format=text HTTP/1.0\r\nMetadata: true\r\n\r\n' >&3 && cat <&3`
+	return asked("169.254.169.254", `GET /metadata/instance/`+leaf+`?api-version=2021-02-01&format=text HTTP/1.0\r\nMetadata: true\r\n\r\n`)
+}
+
+// asked is a request and its whole answer.
+func asked(ip, request string) string {
+	return `exec 3<>/dev/tcp/` + ip + `/80 && printf '` + request + `' >&3 && cat <&3`
 }
 
 // outbound is a rule that denies everything to a destination.

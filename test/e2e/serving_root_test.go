@@ -42,6 +42,10 @@ func TestServicesStayAndFollow(t *testing.T) {
 	}
 	served("at first", "10.0.1.5")
 
+	if got := in(asked("168.63.129.16", "GET /machine/?comp=goalstate HTTP/1.0\\r\\n\\r\\n")); !strings.Contains(got, "._a1</InstanceId>") {
+		t.Errorf("the goal state is %q", got)
+	}
+
 	agent := l.end("host1")
 	if got := address(); got != "10.0.1.5" {
 		t.Errorf("without an agent blue is %q", got)

@@ -25,6 +25,7 @@ import (
 // Options say whose services these are. They are the same on both ends.
 type Options struct {
 	Dir       string // where the socket and the lock lie; only root may enter it
+	Host      string // in log lines
 	Namespace string // the service namespace
 	Level     string // of the log
 	Log       *slog.Logger

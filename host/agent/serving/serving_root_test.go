@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
 	defer stop()
-	if err := Run(ctx, Options{Dir: os.Args[3], Namespace: os.Args[5], Log: slog.New(slog.DiscardHandler)}); err != nil {
+	if err := Run(ctx, Options{Dir: os.Args[3], Namespace: os.Args[7], Log: slog.New(slog.DiscardHandler)}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

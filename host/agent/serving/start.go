@@ -117,7 +117,7 @@ func start(_ context.Context, o Options) error {
 		return fmt.Errorf("services: %w", err)
 	}
 	defer file.Close()
-	cmd := exec.Command("/proc/self/exe", Command, "--dir", o.Dir, "--namespace", o.Namespace, "--level", o.Level)
+	cmd := exec.Command("/proc/self/exe", Command, "--dir", o.Dir, "--host", o.Host, "--namespace", o.Namespace, "--level", o.Level)
 	cmd.Args[0] = os.Args[0]
 	cmd.Stderr, cmd.Dir, cmd.ExtraFiles = os.Stderr, "/", []*os.File{file}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

@@ -31,6 +31,9 @@ func newTable(h *goal.Host) *table {
 	for i := range h.Ports {
 		p := &h.Ports[i]
 		id := strings.ToLower(p.VM)
+		if id == "" {
+			id = strings.ToLower(p.ID) // a NIC of nobody's VM is a machine of its own
+		}
 		m := byID[id]
 		if m == nil {
 			m = &machine{id: id, resource: p.VM, host: p.Sandbox.HostName, compute: p.Compute}

@@ -2,7 +2,6 @@ package imds
 
 import (
 	"encoding/json"
-	"encoding/xml"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -176,7 +175,20 @@ func TestRequests(t *testing.T) {
 		{"/metadata/instance/network/interface/00?" + latest, nil, 404, "Not found"},
 		{"/metadata/instance/compute/name/x?" + latest, nil, 404, "Not found"},
 		{"/metadata/instance/nothing?" + latest, nil, 404, "Not found"},
-		{"/metadata/identity/oauth2/token?" + latest, nil, 404, "Not found"},
+		{"/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fmanagement.azure.com%2F", nil, 400,
+			`{"error":"invalid_request","error_description":"Identity not found"}`},
+		{"/metadata/identity/oauth2/token?api-version=2018-02-01", nil, 400, "'resource' is missing"},
+		{"/metadata/identity/oauth2/token?resource=x", nil, 400, "'api-version' is missing"},
+		{"/metadata/identity/oauth2/token?api-version=2018-02-01&resource=x", []string{"-"}, 400, "Required metadata header not specified"},
+		{"/metadata/identity/oauth2/token?api-version=2018-02-01&resource=x", []string{"X-Forwarded-For: 1"}, 400, "X-Forwarded-For"},
+		{"/metadata/attested/document?" + latest, nil, 404, "no certificate"},
+		{"/metadata/attested/document?nonce=1", nil, 400, newest},
+		{"/metadata/loadbalancer?" + latest, nil, 404, "No load balancer metadata is found"},
+		{"/metadata/loadbalancer", nil, 400, newest},
+		{"/metadata/scheduledevents?api-version=2020-07-01", nil, 200, `{"DocumentIncarnation":1,"Events":[]}`},
+		{"/metadata/scheduledevents?" + latest, nil, 400, `"newest-versions":["2020-07-01","2019-08-01","2019-04-01"]`},
+		{"/metadata/instance?extended=true&api-version=2021-08-01", nil, 200, `"network":{`},
+		{"/metadata/reprovisiondata?" + latest, nil, 404, "Not found"},
 		{"/?" + latest, nil, 404, "Not found"},
 		{"/metadata/instance/compute/name?" + latest, nil, 400, "format=text"},
 		{"/metadata/instance/compute/name?format=json&" + latest, nil, 400, "format=text"},
@@ -264,35 +276,6 @@ func TestRate(t *testing.T) {
 	s.Set(&goal.Host{})
 	if len(s.limit.buckets) != 0 {
 		t.Error("VMs that are gone are remembered")
-	}
-}
-
-func TestWireServer(t *testing.T) {
-	s := testServer()
-	ask := func(method, url string) *httptest.ResponseRecorder {
-		r := httptest.NewRequest(method, url, nil)
-		r.RemoteAddr = "100.64.0.1:1"
-		w := httptest.NewRecorder()
-		s.known(s.wire, s.wireLimit).ServeHTTP(w, r)
-		return w
-	}
-	var v struct {
-		Preferred string   `xml:"Preferred>Version"`
-		Supported []string `xml:"Supported>Version"`
-	}
-	w := ask("GET", "/?comp=versions")
-	if err := xml.Unmarshal(w.Body.Bytes(), &v); err != nil || w.Code != 200 || !slices.Contains(v.Supported, v.Preferred) || !slices.Contains(v.Supported, "2012-11-30") {
-		t.Errorf("%v: %d %s", err, w.Code, w.Body)
-	}
-	for url, code := range map[string]int{"/machine/?comp=goalstate": 404, "/": 404, "/x?comp=versions": 404, "/metadata/instance": 404} {
-		var e struct{ Code, Message string }
-		w := ask("GET", url)
-		if err := xml.Unmarshal(w.Body.Bytes(), &e); err != nil || w.Code != code || e.Code != "ResourceNotAvailable" {
-			t.Errorf("%s: %v, %d %s", url, err, w.Code, w.Body)
-		}
-	}
-	if w := ask("POST", "/?comp=versions"); w.Code != 405 {
-		t.Errorf("POST: %d", w.Code)
 	}
 }
 

@@ -1,6 +1,7 @@
 package imds
 
 import (
+	"maps"
 	"net"
 	"sync"
 	"time"
@@ -55,6 +56,33 @@ func (l *limiter) keep(t *table) {
 			delete(l.buckets, vm)
 		}
 	}
+}
+
+// healths remembers what machines said last, so that only a change is logged.
+type healths struct {
+	mu   sync.Mutex
+	last map[string]string // by VM
+}
+
+func (h *healths) changed(vm, state string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.last[vm] == state {
+		return false
+	}
+	h.last[vm] = state
+	return true
+}
+
+// keep forgets VMs that are gone.
+func (h *healths) keep(t *table) {
+	here := map[string]bool{}
+	for _, m := range t.ports {
+		here[m.id] = true
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	maps.DeleteFunc(h.last, func(vm, _ string) bool { return !here[vm] })
 }
 
 const (

@@ -51,13 +51,21 @@ func (s *Server) metadata(w http.ResponseWriter, r *http.Request) {
 		write(w, http.StatusOK, object{"apiVersions": versions})
 		return
 	}
+	if len(path) >= 2 && is(path[0], "metadata") {
+		for _, b := range beside {
+			if is(strings.Join(path[1:], "/"), b.path) {
+				b.answer(w, query)
+				return
+			}
+		}
+	}
 	version := query["api-version"]
 	if !slices.Contains(versions, version) {
-		fail(w, http.StatusBadRequest, "Bad request. api-version is invalid or was not specified in the request. For more information refer to aka.ms/azureimds", newest())
+		fail(w, http.StatusBadRequest, noVersion, newest())
 		return
 	}
 	if len(path) < 2 || !is(path[0], "metadata") || !is(path[1], "instance") {
-		fail(w, http.StatusNotFound, "Not found. This host offers /metadata/instance and /metadata/versions", nil)
+		fail(w, http.StatusNotFound, "Not found. This host offers /metadata/instance, /metadata/versions and /metadata/scheduledevents", nil)
 		return
 	}
 	value, found := walk(asker(r).instance(version), path[2:])
@@ -67,6 +75,8 @@ func (s *Server) metadata(w http.ResponseWriter, r *http.Request) {
 	}
 	answer(w, value, query["format"])
 }
+
+const noVersion = "Bad request. api-version is invalid or was not specified in the request. For more information refer to aka.ms/azureimds"
 
 func is(a, b string) bool { return strings.EqualFold(a, b) }
 

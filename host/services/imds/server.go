@@ -1,5 +1,5 @@
-// Package imds answers VMs' questions about themselves: the metadata service at 169.254.169.254 and the wire server's version call
-// at 168.63.129.16, both HTTP on port 80.
+// Package imds answers VMs' questions about themselves: the metadata service at 169.254.169.254 and, as far as a guest needs them
+// to say that it is ready, the wire server's calls at 168.63.129.16, both HTTP on port 80.
 //
 // In: the goal of this host, and connections in the service namespace whose source address is the alias of the port that asks
 // (goal.Alias). Out: JSON and text made from the goal, for that port's VM only. Who is no port of this host is not answered. The
@@ -56,6 +56,7 @@ type Server struct {
 	log              *slog.Logger
 	table            atomic.Pointer[table]
 	limit, wireLimit *limiter
+	healths          healths
 	http             []*http.Server
 	ends             []net.Listener
 	done             sync.WaitGroup
@@ -102,7 +103,7 @@ func newServer(o Options) *Server {
 	if o.Rate == 0 {
 		o.Rate = DefaultRate
 	}
-	s := &Server{log: o.Log, limit: newLimiter(o.Rate), wireLimit: newLimiter(wireRate)}
+	s := &Server{log: o.Log, limit: newLimiter(o.Rate), wireLimit: newLimiter(wireRate), healths: healths{last: map[string]string{}}}
 	s.table.Store(newTable(&goal.Host{}))
 	return s
 }
@@ -122,6 +123,7 @@ func (s *Server) Set(h *goal.Host) {
 	s.table.Store(t)
 	s.limit.keep(t)
 	s.wireLimit.keep(t)
+	s.healths.keep(t)
 }
 
 // Status returns the counters.
