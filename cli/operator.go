@@ -56,48 +56,6 @@ func (a *app) operator() (*client, error) {
 	return a.newClient()
 }
 
-// watchFlags narrow what the hosts are asked about.
-type watchFlags struct {
-	Host string `help:"Only on this host."`
-	VM   string `name:"vm" help:"Only of this virtual machine: its name or id."`
-}
-
-// show asks all hosts and prints what they say.
-func (w watchFlags) show(a *app, kind string, columns ...column) error {
-	q := url.Values{}
-	if w.Host != "" {
-		q.Set("host", w.Host)
-	}
-	keep := func(any) bool { return true }
-	if strings.HasPrefix(w.VM, "/") {
-		q.Set("vm", w.VM)
-	} else if w.VM != "" {
-		keep = func(v any) bool {
-			id := text(v, "vm")
-			return strings.EqualFold(id[strings.LastIndexByte(id, '/')+1:], w.VM)
-		}
-	}
-	return a.operatorList("/ringfence/v1/"+kind+"?"+q.Encode(), keep, func() error { return w.known(a) }, append([]column{{"Host", "host"}, {"Subscription", "subscription"}, {"VM", "vm"}}, columns...)...)
-}
-
-type dropsCommand struct {
-	watchFlags
-	Events bool `help:"The newest dropped packets one by one, instead of counters."`
-}
-
-func (dropsCommand) Help() string {
-	return "Every dropped packet has one named reason.\n\nExamples:\n  ringfence drops\n  ringfence drops --vm db1 --events\n  ringfence drops -o json --query '[?layer==`acl`]'"
-}
-
-func (c *dropsCommand) Run(a *app) error {
-	why := []column{{"Layer", "layer"}, {"Reason", "reason"}, {"SecurityGroup", "group"}, {"Rule", "rule"}, {"Text", "text"}}
-	if c.Events {
-		return c.show(a, "events", append([]column{{"Direction", "direction"}, {"Protocol", "protocol"}, {"Source", "source"}, {"Port", "sourcePort"},
-			{"Destination", "destination"}, {"Port", "destinationPort"}}, why...)...)
-	}
-	return c.show(a, "drops", append([]column{{"Direction", "direction"}, {"Packets", "packets"}}, why...)...)
-}
-
 type flowsCommand struct{ watchFlags }
 
 func (flowsCommand) Help() string { return "Example:\n  ringfence flows --vm web1" }
@@ -114,33 +72,6 @@ func (trafficCommand) Help() string { return "Example:\n  ringfence traffic --ho
 func (c *trafficCommand) Run(a *app) error {
 	return c.show(a, "traffic", column{"Sent", "sent"}, column{"Delivered", "delivered"}, column{"Local", "local"}, column{"Encapsulated", "encapsulated"},
 		column{"Answered", "answered"}, column{"Service", "service"})
-}
-
-// known refuses a machine that no host has: an empty list would read as if nothing had happened to it.
-func (w watchFlags) known(a *app) error {
-	if w.VM == "" {
-		return nil
-	}
-	cl, err := a.operator()
-	if err != nil {
-		return err
-	}
-	ans, err := cl.send(a.ctx, http.MethodGet, "/ringfence/v1/sandboxes", nil)
-	if err != nil {
-		return err
-	}
-	v, err := decode(ans.body)
-	if err != nil {
-		return err
-	}
-	list, _ := v.(map[string]any)
-	rows, _ := list["value"].([]any)
-	for _, r := range rows {
-		if id := text(r, "vm"); strings.EqualFold(id, w.VM) || strings.EqualFold(id[strings.LastIndexByte(id, '/')+1:], w.VM) {
-			return nil
-		}
-	}
-	return fmt.Errorf("virtual machine %s: %w on any host", w.VM, errNotFound)
 }
 
 // operatorList prints one of the operator's lists; when it is empty, empty may say that it was asked in vain.
@@ -178,13 +109,22 @@ func (a *app) operatorList(path string, keep func(any) bool, empty func() error,
 }
 
 // nameSubscriptions tells apart machines of one name: each row with a machine gets its subscription's name.
-func nameSubscriptions(s *session, rows []any) {
-	names := map[string]string{}
+func nameSubscriptions(s *session, rows []any) { s.subscriptionNames().name(rows) }
+
+// subscriptionNames are the names of subscriptions by id in lower case.
+type subscriptionNames map[string]string
+
+func (s *session) subscriptionNames() subscriptionNames {
+	names := subscriptionNames{}
 	if all, err := s.subscriptions(); err == nil { // else the ids must do
 		for _, sub := range all {
 			names[strings.ToLower(sub.SubscriptionID)] = sub.DisplayName
 		}
 	}
+	return names
+}
+
+func (names subscriptionNames) name(rows []any) {
 	for _, r := range rows {
 		id := text(r, "vm")
 		if p := strings.Split(id, "/"); len(p) > 2 {

@@ -72,9 +72,11 @@ func makeGroup(nsg *resource.NSG, resolve func(reference) string) *groupPart {
 		}
 	}
 	for _, r := range defaultsIn {
+		r.Revision = nsg.Revision
 		b.add(r, true)
 	}
 	for _, r := range defaultsOut {
+		r.Revision = nsg.Revision
 		b.add(r, false)
 	}
 	slices.Sort(b.part.sets)

@@ -83,11 +83,11 @@ func equalVNet(a, b *resource.VNet) bool {
 }
 
 func equalNSG(a, b *resource.NSG) bool {
-	return a.ID == b.ID && a.Flush == b.Flush && slices.EqualFunc(a.Rules, b.Rules, equalRule)
+	return a.ID == b.ID && a.Flush == b.Flush && a.Revision == b.Revision && slices.EqualFunc(a.Rules, b.Rules, equalRule)
 }
 
 func equalRule(a, b resource.SecurityRule) bool {
-	return a.Name == b.Name && a.Priority == b.Priority && a.Inbound == b.Inbound && a.Allow == b.Allow && a.Protocol == b.Protocol &&
+	return a.Name == b.Name && a.Revision == b.Revision && a.Priority == b.Priority && a.Inbound == b.Inbound && a.Allow == b.Allow && a.Protocol == b.Protocol &&
 		equalSide(a.Src, b.Src) && equalSide(a.Dst, b.Dst)
 }
 

@@ -26,7 +26,7 @@ var protocols = map[string]uint8{
 // rule compiles one security rule. A part that cannot be understood or refers to something missing fails closed: a rule that
 // allows is left out, a rule that denies denies whatever that part could have been.
 func (b *groupBuilder) rule(r *resource.SecurityRule) (goal.Rule, bool) {
-	out := goal.Rule{Name: "securityRules/" + r.Name, Priority: r.Priority, Allow: r.Allow}
+	out := goal.Rule{Name: "securityRules/" + r.Name, Priority: r.Priority, Allow: r.Allow, Revision: r.Revision}
 	before := len(b.part.problems)
 	protocol, ok := protocols[strings.ToLower(r.Protocol)]
 	if !ok {

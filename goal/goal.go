@@ -109,6 +109,7 @@ type Rule struct {
 	Protocol           uint8 // IP protocol number; ProtocolAny for "*". ICMP stands for ICMP over IPv4 and over IPv6
 	Src, Dst           Match
 	SrcPorts, DstPorts []PortRange // sorted, merged; one full range means any, also for protocols without ports
+	Revision           uint64      // of the store, that brought the rule as it is; nothing is decided by it
 }
 
 // ProtocolAny matches every IP protocol.

@@ -92,14 +92,18 @@ func (g *Group) text(b *strings.Builder) {
 	}
 }
 
-// text writes a rule as one sentence: in 100 allow tcp from any to 10.0.0.0/24 port 443 securityRules/web.
+// text writes a rule as one sentence: in 100 allow tcp from any to 10.0.0.0/24 port 443 securityRules/web since 17.
 func (r *Rule) text(b *strings.Builder, dir string) {
 	access := "deny"
 	if r.Allow {
 		access = "allow"
 	}
-	fmt.Fprintf(b, "  %s %d %s %s from %s%s to %s%s %s\n", dir, r.Priority, access, ProtocolName(r.Protocol),
+	fmt.Fprintf(b, "  %s %d %s %s from %s%s to %s%s %s", dir, r.Priority, access, ProtocolName(r.Protocol),
 		r.Src.text(), ports(r.SrcPorts), r.Dst.text(), ports(r.DstPorts), word(r.Name))
+	if r.Revision != 0 {
+		fmt.Fprintf(b, " since %d", r.Revision)
+	}
+	b.WriteByte('\n')
 }
 
 func (m *Match) text() string {

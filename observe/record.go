@@ -25,12 +25,13 @@ func (d Direction) String() string {
 // Group and Rule are set when a security rule decided; such a count is part of the one of the same port, direction and
 // reason without a rule, which is why Datapath.Drops reports the remainder without a rule separately.
 type Drop struct {
-	Port    uint32
-	Dir     Direction
-	Reason  Reason
-	Group   string // ARM id of the NSG
-	Rule    string // Rule.Name
-	Packets uint64
+	Port     uint32
+	Dir      Direction
+	Reason   Reason
+	Group    string // ARM id of the NSG
+	Rule     string // Rule.Name
+	Revision uint64 // of the store, that brought the rule as it is now; 0: not known
+	Packets  uint64
 }
 
 // Traffic counts what a port's packets became when they were not dropped. A port's Sent is the sum of all the others of
@@ -60,6 +61,7 @@ type Event struct {
 	Dir            Direction
 	Reason         Reason
 	Group, Rule    string // the deciding NSG and rule, when there is one
+	Revision       uint64 // of the store, that brought the rule; 0: not known
 	EtherType      uint16
 	SrcMAC, DstMAC [6]byte
 	Tuple          Tuple

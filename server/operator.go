@@ -32,8 +32,9 @@ func (v *Server) Operator() http.Handler {
 	for _, kind := range []string{"drops", "events", "traffic", "flows"} {
 		m.HandleFunc("GET /ringfence/v1/"+kind, func(w http.ResponseWriter, r *http.Request) { v.getAnswers(w, r, kind) })
 	}
+	m.HandleFunc("GET /ringfence/v1/follow", v.getFollow)
 	m.HandleFunc("/ringfence/", func(w http.ResponseWriter, r *http.Request) {
-		fail(w, http.StatusNotFound, "NotFound", "No such route: hosts, goal/HOST, sandboxes, drops, events, traffic, flows, doctor, backup and ready are under /ringfence/v1/.")
+		fail(w, http.StatusNotFound, "NotFound", "No such route: hosts, goal/HOST, sandboxes, drops, events, follow, traffic, flows, doctor, backup and ready are under /ringfence/v1/.")
 	})
 	return m
 }

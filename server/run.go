@@ -184,6 +184,10 @@ func (v *Server) serve(ctx context.Context, l *listeners, handler http.Handler) 
 	}
 	api, operator := v.http(handler), v.http(handler)
 	operator.ConnContext = func(ctx context.Context, _ net.Conn) context.Context { return identity.AsOperator(ctx) }
+	streams, endStreams := context.WithCancel(context.Background())
+	defer endStreams()
+	v.streams = streams
+	operator.RegisterOnShutdown(endStreams)
 	loops, stop := context.WithCancel(context.Background())
 	defer stop()
 	work.Go(func() { v.Run(loops) })

@@ -34,6 +34,7 @@ type Server struct {
 	patience  time.Duration    // how long a host's problem may last before a write has failed
 	forwards  []netip.AddrPort // DNS servers for names outside
 	limits    goal.Limits      // of every port
+	streams   context.Context  // ends with the server; nil in tests
 	log       *slog.Logger
 	meter     *metrics.Server
 	condition condition

@@ -9,6 +9,7 @@ package agent
 
 import (
 	"context"
+	"crypto/rand"
 	"log/slog"
 	"reflect"
 	"slices"
@@ -27,6 +28,7 @@ type Datapath interface {
 	Apply(ctx context.Context, h *goal.Host, devices func(port uint32) (ifindex int, ok bool)) error
 	Generation() uint64
 	Drops() ([]observe.Drop, error)
+	Untold() (map[observe.Reason]uint64, error)
 	Traffic() ([]observe.Traffic, error)
 	Flows() ([]observe.Flow, error)
 	FlowUse() (used, limit uint64, err error)
@@ -123,7 +125,9 @@ func New(d Deps) *Agent {
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Agent{Deps: d, devices: map[uint32]device{}, guests: newGuests(d.Sandboxes, d.Log)}
+	a := &Agent{Deps: d, devices: map[uint32]device{}, guests: newGuests(d.Sandboxes, d.Log)}
+	a.answers.events.epoch = rand.Text()
+	return a
 }
 
 // Loop runs until ctx ends; then it leaves the kernel as it is.

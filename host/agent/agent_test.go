@@ -102,6 +102,10 @@ func (k *kernel) Apply(_ context.Context, h *goal.Host, devices func(uint32) (in
 	return nil
 }
 
+func (k *kernel) Untold() (map[observe.Reason]uint64, error) {
+	return map[observe.Reason]uint64{observe.GuardMAC: 7}, nil
+}
+
 func (k *kernel) Drops() ([]observe.Drop, error) {
 	return []observe.Drop{{Port: 1, Dir: observe.In, Reason: observe.ACLRule, Group: "/nsg", Rule: "securityRules/x", Packets: 3}}, nil
 }

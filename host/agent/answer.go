@@ -2,11 +2,12 @@ package agent
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -76,18 +77,16 @@ type (
 		Text   string `json:"text"`
 		Group  string `json:"group,omitempty"`
 		Rule   string `json:"rule,omitempty"`
+		// Revision of the store that brought the rule as it is.
+		Revision uint64 `json:"revision,omitempty"`
 	}
 )
-
-// keptEvents bounds the events an agent remembers.
-const keptEvents = 1000
 
 // answers is what questions are answered from; it is used by several goroutines.
 type answers struct {
 	mu     sync.Mutex
 	ports  map[uint32]Where
-	events []EventRecord // a ring once it is full
-	oldest int
+	events events
 }
 
 // name remembers what the ports of a goal are called.
@@ -110,48 +109,27 @@ func (s *answers) where(port uint32) Where {
 	return Where{Port: port}
 }
 
-func why(r observe.Reason, group, rule string) Why {
+func why(r observe.Reason, group, rule string, revision uint64) Why {
 	i := r.Info()
-	return Why{Reason: i.Name, Layer: i.Layer, Text: i.Text, Group: group, Rule: rule}
+	return Why{Reason: i.Name, Layer: i.Layer, Text: i.Text, Group: group, Rule: rule, Revision: revision}
 }
 
-// record keeps a dropped packet.
-func (s *answers) record(e observe.Event) {
-	r := EventRecord{Time: e.Time, Where: s.where(e.Port), Direction: e.Dir.String(), Why: why(e.Reason, e.Group, e.Rule),
-		EtherType: fmt.Sprintf("0x%04x", e.EtherType), SourceMAC: goal.MAC(e.SrcMAC), DestinationMAC: goal.MAC(e.DstMAC),
-		Protocol: goal.ProtocolName(e.Tuple.Protocol), Source: e.Tuple.Src, SourcePort: e.Tuple.SrcPort,
-		Destination: e.Tuple.Dst, DestinationPort: e.Tuple.DstPort, Length: e.Len}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.events) < keptEvents {
-		s.events = append(s.events, r)
-		return
+// Answer answers one of the operator's questions: drops, events, traffic, flows, metrics, checkup; what is asked for exactly stands
+// behind the word as in a URL.
+func (a *Agent) Answer(question string) (json.RawMessage, error) {
+	kind, rest, _ := strings.Cut(question, "?")
+	q, err := url.ParseQuery(rest)
+	if err != nil {
+		return nil, fmt.Errorf("question %q: %w", question, err)
 	}
-	s.events[s.oldest] = r
-	s.oldest = (s.oldest + 1) % keptEvents
-}
-
-func (s *answers) recent() []EventRecord {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := make([]EventRecord, 0, len(s.events))
-	return append(append(out, s.events[s.oldest:]...), s.events[:s.oldest]...)
-}
-
-// Watch keeps recent events until ctx ends.
-func (a *Agent) Watch(ctx context.Context, events func(context.Context, func(observe.Event)) error) error {
-	return events(ctx, a.answers.record)
-}
-
-// Answer answers one of the operator's questions: drops, events, traffic, flows, metrics, checkup.
-func (a *Agent) Answer(kind string) (json.RawMessage, error) {
 	var list any
-	var err error
 	switch kind {
 	case "drops":
 		list, err = a.drops()
 	case "events":
 		list = a.answers.recent()
+	case "follow":
+		list, err = a.follow(q)
 	case "traffic":
 		list, err = a.traffic()
 	case "flows":
@@ -161,7 +139,7 @@ func (a *Agent) Answer(kind string) (json.RawMessage, error) {
 	case "checkup":
 		list = a.checkup()
 	default:
-		return nil, fmt.Errorf("question %q: drops, events, traffic, flows, metrics or checkup expected", kind)
+		return nil, fmt.Errorf("question %q: drops, events, follow, traffic, flows, metrics or checkup expected", kind)
 	}
 	if err != nil {
 		return nil, err
@@ -180,7 +158,7 @@ func (a *Agent) drops() ([]DropRecord, error) {
 	})
 	out := make([]DropRecord, 0, len(all))
 	for _, d := range all {
-		out = append(out, DropRecord{Where: a.answers.where(d.Port), Direction: d.Dir.String(), Why: why(d.Reason, d.Group, d.Rule),
+		out = append(out, DropRecord{Where: a.answers.where(d.Port), Direction: d.Dir.String(), Why: why(d.Reason, d.Group, d.Rule, d.Revision),
 			Packets: d.Packets})
 	}
 	return out, nil

@@ -156,7 +156,7 @@ func (o *Options) maps() string  { return filepath.Join(o.Pin, "maps-"+layout) }
 func (o *Options) links() string { return filepath.Join(o.Pin, "links") }
 
 // Maps that belong to one set of programs; all others are the state that outlives it.
-var ownMaps = []string{"scratch", "limits", "gc_keys4", "gc_keys6", "gc_packet"}
+var ownMaps = []string{"scratch", "tellings", "gc_keys4", "gc_keys6", "gc_packet"}
 
 func load(o Options, hz uint64) (*ebpf.Collection, error) {
 	spec, err := bpf.Spec(object)

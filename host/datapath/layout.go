@@ -164,6 +164,8 @@ type eventRecord struct {
 	SMAC, DMAC                [6]byte
 }
 
+type tellingRecord struct{ Since, Told, Untold uint64 }
+
 type gcContext struct{ Todo, N, Done, Family uint32 }
 
 // devices is how many ifindexes are looked up in an array, larger ones in a hash.

@@ -14,7 +14,10 @@ type ruleNames struct {
 	at map[uint64]ruleName
 }
 
-type ruleName struct{ group, rule string }
+type ruleName struct {
+	group, rule string
+	revision    uint64
+}
 
 const maxNames = 1 << 18
 
@@ -25,22 +28,22 @@ func (n *ruleNames) add(g *goal.Group) {
 		n.at = map[uint64]ruleName{}
 	}
 	seed := groupSeed(g.ID)
-	n.at[ruleID(seed, "")] = ruleName{g.ID, ""}
+	n.at[ruleID(seed, "")] = ruleName{group: g.ID}
 	for _, rules := range [][]goal.Rule{g.In, g.Out} {
 		for i := range rules {
-			n.at[ruleID(seed, rules[i].Name)] = ruleName{g.ID, rules[i].Name}
+			n.at[ruleID(seed, rules[i].Name)] = ruleName{g.ID, rules[i].Name, rules[i].Revision}
 		}
 	}
 }
 
-func (n *ruleNames) of(id uint64) (group, rule string) {
+func (n *ruleNames) of(id uint64) ruleName {
 	if id == 0 {
-		return "", ""
+		return ruleName{}
 	}
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	if name, ok := n.at[id]; ok {
-		return name.group, name.rule
+		return name
 	}
-	return "", fmt.Sprintf("#%016x", id)
+	return ruleName{rule: fmt.Sprintf("#%016x", id)}
 }

@@ -90,7 +90,8 @@ func (d *Datapath) ruleDrops() ([]observe.Drop, error) {
 	it := d.coll.Maps["rule_drops"].Iterate()
 	for it.Next(&k, &perCPU) {
 		r := observe.Drop{Port: k.Port, Dir: observe.Direction(k.Dir & 1), Reason: observe.Reason(k.Dir >> 1)}
-		r.Group, r.Rule = d.names.of(k.Rule)
+		name := d.names.of(k.Rule)
+		r.Group, r.Rule, r.Revision = name.group, name.rule, name.revision
 		for _, n := range perCPU {
 			r.Packets += n
 		}
@@ -146,10 +147,29 @@ func (d *Datapath) Events(ctx context.Context, fn func(observe.Event)) error {
 	}
 }
 
+// Untold counts, by reason, the dropped packets that there was no event for: beyond what is told in a second, or while nobody read. It
+// begins with this process.
+func (d *Datapath) Untold() (map[observe.Reason]uint64, error) {
+	out := map[observe.Reason]uint64{}
+	for _, i := range observe.Reasons() {
+		var perCPU []tellingRecord
+		if err := d.coll.Maps["tellings"].Lookup(uint32(i.Reason), &perCPU); err != nil {
+			return nil, fmt.Errorf("datapath: events: %w", err)
+		}
+		for _, t := range perCPU {
+			if t.Untold > 0 {
+				out[i.Reason] += t.Untold
+			}
+		}
+	}
+	return out, nil
+}
+
 func (d *Datapath) event(e *eventRecord) observe.Event {
 	out := observe.Event{Time: wall(e.Time), Port: e.Port, Dir: observe.Direction(e.Dir), Reason: observe.Reason(e.Reason),
 		EtherType: e.Ether, SrcMAC: e.SMAC, DstMAC: e.DMAC, TCPFlags: e.Flags, Len: e.Len}
-	out.Group, out.Rule = d.names.of(e.Rule)
+	name := d.names.of(e.Rule)
+	out.Group, out.Rule, out.Revision = name.group, name.rule, name.revision
 	if e.Family != 0 {
 		f := uint32(e.Family)
 		out.Tuple = observe.Tuple{Protocol: e.Proto, Src: addrOf(e.Src, f), Dst: addrOf(e.Dst, f), SrcPort: e.SPort, DstPort: e.DPort}

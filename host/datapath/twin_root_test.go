@@ -135,7 +135,8 @@ func (j *judge) verdict(out skb, ret uint32) model.Verdict {
 	}
 	if v.Action == model.Drop {
 		v.Layer = v.Reason.Info().Layer
-		v.Group, v.Rule = j.d.names.of(uint64(out.CB[4])<<32 | uint64(out.CB[3]))
+		name := j.d.names.of(uint64(out.CB[4])<<32 | uint64(out.CB[3]))
+		v.Group, v.Rule = name.group, name.rule
 	}
 	return v
 }

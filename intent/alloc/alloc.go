@@ -51,6 +51,7 @@ func (a *Allocator) Allocate(d *Draft) error {
 	if old := d.Base.Get(d.Doc.Key()); old != nil {
 		d.Doc.System = old.System
 		d.Doc.System.Addresses = maps.Clone(old.System.Addresses)
+		d.Doc.System.First, d.Doc.System.Rules = resource.Provenance(old, d.Doc)
 	}
 	sys := &d.Doc.System
 	if sys.GUID == "" {

@@ -24,6 +24,7 @@ type Doc struct {
 	was      *Doc  // of a tentative document: what it replaces
 	parsed   any   // the typed form of Body, without System: made once, shared by every view
 	parsedAt *byte // the Body that parsed and root were made from
+	settled  bool  // parsed knows System and Revision
 	root     *node // of a tentative document: Body as a tree; nobody changes it
 }
 
@@ -38,6 +39,8 @@ type System struct {
 	Addresses map[string]string `json:"addresses,omitempty"` // network interface: IP configuration name in lower case → address
 	Host      string            `json:"host,omitempty"`      // virtual machine: where it is placed
 	VMID      string            `json:"vmId,omitempty"`      // virtual machine
+	First     int64             `json:"first,omitempty"`     // network security group: revision that brought it, 0: the document's own
+	Rules     map[string]int64  `json:"rules,omitempty"`     // rule name in lower case → revision that brought it as it is; not there: the document's own
 }
 
 // Lookup finds other documents: a snapshot of the store, or one with a tentative change on top.

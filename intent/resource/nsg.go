@@ -79,7 +79,12 @@ func usersOf(r *render, t *Type) []string {
 	return ids
 }
 
-func parseNSG(d *Doc) *NSG { return d.typed().(*NSG) }
+func parseNSG(d *Doc) *NSG {
+	if d.settled || d.Revision == 0 {
+		return d.typed().(*NSG)
+	}
+	return provenance(d, d.typed().(*NSG))
+}
 
 func typedNSG(d *Doc, root *node) any {
 	p := root.get("properties")

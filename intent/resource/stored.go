@@ -6,6 +6,9 @@ func (d *Doc) Stored(revision int64) *Doc {
 	s := &Doc{ID: d.ID, Type: d.Type, Body: d.Body, System: d.System, Revision: revision}
 	if d.current() {
 		s.parsed, s.parsedAt = d.parsed, d.parsedAt
+		if g, ok := d.parsed.(*NSG); ok {
+			s.parsed, s.settled = provenance(s, g), true
+		}
 	}
 	return s
 }

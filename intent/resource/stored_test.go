@@ -3,12 +3,12 @@ package resource
 import "testing"
 
 func TestStoredForgetsThePast(t *testing.T) {
-	id, err := ParseID("/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/networkSecurityGroups/n")
+	id, err := ParseID("/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/n")
 	if err != nil {
 		t.Fatal(err)
 	}
 	first := NewDoc(id, []byte(`{"location":"westus"}`))
-	second, faults := Put(first, id, []byte(`{"location":"westus","properties":{"flushConnection":true}}`), "2024-05-01")
+	second, faults := Put(first, id, []byte(`{"location":"westus","properties":{"addressSpace":{"addressPrefixes":["10.0.0.0/16"]}}}`), "2024-05-01")
 	if len(faults) > 0 {
 		t.Fatal(faults)
 	}

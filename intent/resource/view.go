@@ -35,9 +35,10 @@ type Subnet struct {
 
 // NSG is a network security group with the user's rules; the six default rules are not stored.
 type NSG struct {
-	ID    string
-	Flush bool
-	Rules []SecurityRule
+	ID       string
+	Flush    bool
+	Rules    []SecurityRule
+	Revision uint64 // that brought it, and its default rules
 }
 
 // SecurityRule is a rule as the client wrote it, parsed.
@@ -48,6 +49,7 @@ type SecurityRule struct {
 	Allow    bool
 	Protocol string // lower case: tcp udp icmp esp ah *
 	Src, Dst RuleSide
+	Revision uint64 // that brought it as it is; 0: not stored yet
 }
 
 // RuleSide is one side of a rule. Exactly one of Prefixes (with * and tags as text) and ASGs is not empty.

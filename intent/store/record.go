@@ -84,6 +84,6 @@ func decode(value []byte, created, revision int64) (*entry, error) {
 	if doc.Type == nil {
 		return nil, fmt.Errorf("decode document: unknown type %s", id.Type)
 	}
-	doc.System, doc.Revision = r.System, revision
-	return &entry{doc: doc, refs: r.Refs, claims: r.Claims, created: created}, nil
+	doc.System = r.System
+	return &entry{doc: doc.Stored(revision), refs: r.Refs, claims: r.Claims, created: created}, nil
 }

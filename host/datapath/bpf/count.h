@@ -40,24 +40,26 @@ INLINE void count_rule(struct __sk_buff *skb, const struct pkt *p, u32 reason)
 
 #define EVENTS_PER_SECOND 200 // of one reason on one CPU
 
-INLINE int may_tell(u32 reason, u64 now)
+// Gives room for an event, or counts the packets that none will tell of.
+INLINE struct event *may_tell(u32 reason, u64 now, u32 packets)
 {
-	u64 *l = bpf_map_lookup_elem(&limits, &reason);
-	if (!l)
+	struct telling *t = bpf_map_lookup_elem(&tellings, &reason);
+	if (!t)
 		return 0;
-	if (now - l[0] > 1000000000ULL) {
-		l[0] = now;
-		l[1] = 0;
+	if (now - t->since > 1000000000ULL) {
+		t->since = now;
+		t->told = 0;
 	}
-	return l[1]++ < EVENTS_PER_SECOND;
+	struct event *e = t->told++ < EVENTS_PER_SECOND ? bpf_ringbuf_reserve(&events, sizeof(struct event), 0) : 0;
+	if (!e)
+		t->untold += packets;
+	return e;
 }
 
 INLINE void tell(struct __sk_buff *skb, const struct pkt *p, u32 reason)
 {
 	u64 now = bpf_ktime_get_coarse_ns();
-	if (!may_tell(reason, now))
-		return;
-	struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	struct event *e = may_tell(reason, now, packets(skb));
 	if (!e)
 		return;
 	zero(e, sizeof(*e));

@@ -133,6 +133,11 @@ struct event {
 	u8 smac[6], dmac[6];
 };
 
+// How many events of a reason a CPU has told in this second, and the packets that it could not tell of at all.
+struct telling {
+	u64 since, told, untold;
+};
+
 // Where a table lies and what it was made from, for an agent that starts anew.
 struct slot {
 	u32 slot, unused;
@@ -178,7 +183,7 @@ MAP(flows6, MAP_HASH, struct flow_key6, struct flow, 65536);
 
 #define COUNTERS 128 // per slot: direction × 64 + reason; beyond 56 the outcomes
 MAP(counters, MAP_PERCPU_ARRAY, u32, u64, 1024 * COUNTERS);
-MAP(limits, MAP_PERCPU_ARRAY, u32, u64[2], 64);
+MAP(tellings, MAP_PERCPU_ARRAY, u32, struct telling, 64); // by reason
 
 struct {
 	__uint(type, MAP_HASH);
