@@ -49,21 +49,8 @@ func (p *rowPrinter) print(v any) error {
 	return p.row(v)
 }
 
+// row writes a record; the first one, which says how wide columns are at least, below the titles.
 func (p *rowPrinter) row(v any) error {
-	if p.widths == nil {
-		p.widths = make([]int, len(p.columns))
-		titles := make([]string, len(p.columns))
-		rules := make([]string, len(p.columns))
-		for i, c := range p.columns {
-			titles[i], rules[i], p.widths[i] = c.title, strings.Repeat("-", len(c.title)), len(c.title)
-		}
-		if err := p.line(titles); err != nil {
-			return err
-		}
-		if err := p.line(rules); err != nil {
-			return err
-		}
-	}
 	cells := make([]string, len(p.columns))
 	for i, c := range p.columns {
 		value, err := jmespath.Search(c.path, v)
@@ -71,6 +58,19 @@ func (p *rowPrinter) row(v any) error {
 			return fmt.Errorf("column %s: %w", c.title, err)
 		}
 		cells[i] = short(c, value)
+	}
+	if p.widths == nil {
+		p.widths = make([]int, len(cells))
+		titles, rules := make([]string, len(cells)), make([]string, len(cells))
+		for i, c := range p.columns {
+			titles[i], rules[i], p.widths[i] = c.title, strings.Repeat("-", len(c.title)), max(len(c.title), len(cells[i]))
+		}
+		if err := p.line(titles); err != nil {
+			return err
+		}
+		if err := p.line(rules); err != nil {
+			return err
+		}
 	}
 	return p.line(cells)
 }
