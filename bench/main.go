@@ -5,7 +5,7 @@
 // contenders take turns, one right after the other and in an order shuffled anew every time, in one run on one machine; figures are medians over the rounds,
 // and ratios are medians of the ratios within a round. The product is only used through its command line and its API.
 //
-// BENCH_SHORT=1 takes a minute and writes no file: it shows that the benchmark works, not how fast anything is.
+// BENCH_ONLY=guests measures what machines wait for, and nothing else. BENCH_SHORT=1 takes a minute and writes no file: it shows that the benchmark works, not how fast anything is.
 package main
 
 import (
@@ -56,6 +56,9 @@ func run(ctx context.Context, cfg config) (err error) {
 		return err
 	}
 	defer release()
+	if os.Getenv("BENCH_ONLY") == "guests" {
+		return onlyGuests(ctx, cfg)
+	}
 	if out, err := exec.Command("gcc", "-O2", "-Wall", "-o", loadBinary, "bench/load/load.c").CombinedOutput(); err != nil {
 		return fmt.Errorf("compile the load generator: %w\n%s", err, out)
 	}
@@ -68,6 +71,11 @@ func run(ctx context.Context, cfg config) (err error) {
 	defer func() { fab.close() }()
 	progress("control plane")
 	control, err := fab.controlPlane(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	progress("guests")
+	guests, err := fab.guestsOf(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -89,6 +97,7 @@ func run(ctx context.Context, cfg config) (err error) {
 		return err
 	}
 	rep := newReport(cfg, started, contenders, samples, control)
+	rep.Guests = guests
 	rep.print(os.Stdout)
 	if err := rep.problem(); err != nil || cfg.results == "" {
 		return err

@@ -47,6 +47,8 @@ type report struct {
 	Rules   int      `json:"rules_of_the_large_nsg"`
 	Figures []figure `json:"figures"`
 	Control []timing `json:"control_plane"`
+
+	Guests *guestFigures `json:"guests"`
 }
 
 func newReport(cfg config, started time.Time, list []*contender, all []sample, control []timing) *report {
@@ -142,6 +144,7 @@ func (r *report) print(w io.Writer) {
 	for _, t := range r.Control {
 		fmt.Fprintf(w, "| %s | %.0f ms | %.0f | %.0f | %d |\n", t.What, t.Median, t.Min, t.Max, t.N)
 	}
+	r.Guests.print(w)
 }
 
 func human(v float64, unit string) string {
