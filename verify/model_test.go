@@ -42,7 +42,7 @@ func TestPathsAreWhatTheModelDoes(t *testing.T) {
 			t.Fatal(err)
 		}
 		all := n.anyone()
-		all.nobody = true
+		all.exact = true
 		for f := range all.outside { // also platform addresses and multicast
 			all.outside[f] = Family(f).everything()[dimSrc]
 		}

@@ -46,7 +46,7 @@ func (n *Network) between(f Family, from, to *class) *path {
 	p := &path{family: f, from: from, to: to, region: f.packets()}
 	p.region[dimSrc], p.region[dimDst] = from.addresses[f], to.addresses[f]
 	p.filters = append(p.filters, n.guard(f, from, to))
-	p.filters = append(p.filters, flowFilter(f))
+	p.filters = append(p.filters, flows[f])
 	p.filters = append(p.filters, n.acl(f, from, Out)...)
 	p.filters = append(p.filters, n.acl(f, to, In)...)
 	return p
@@ -57,9 +57,18 @@ func (n *Network) leaving(f Family, from *class) *path {
 	p := &path{family: f, from: from, region: f.packets()}
 	p.region[dimSrc] = from.addresses[f]
 	p.region[dimDst] = p.region[dimDst].minus(from.vnet.nics[f]).minus(ofAddrs(f, platform...))
-	p.filters = append(p.filters, n.guard(f, from, nil), flowFilter(f))
+	p.filters = append(p.filters, n.guard(f, from, nil), flows[f])
 	p.filters = append(p.filters, n.acl(f, from, Out)...)
 	p.filters = append(p.filters, routeFilter(f, from.vnet))
+	return p
+}
+
+// leavingBy is the path from a class to addresses outside its VNet with everything taken to get out: what the rules alone decide.
+func (n *Network) leavingBy(f Family, from *class) *path {
+	p := n.leaving(f, from)
+	p.assumed = "a way from the NIC out of the virtual network"
+	p.filters = p.filters[:len(p.filters)-1]
+	p.region[dimDst] = p.region[dimDst].minus(from.vnet.space[f])
 	return p
 }
 
@@ -68,7 +77,7 @@ func (n *Network) entering(f Family, to *class) *path {
 	p := &path{family: f, to: to, region: f.packets(), assumed: "a way from outside the virtual network to the NIC"}
 	p.region[dimSrc] = p.region[dimSrc].minus(to.vnet.space[f])
 	p.region[dimDst] = to.addresses[f]
-	p.filters = append(p.filters, flowFilter(f))
+	p.filters = append(p.filters, flows[f])
 	p.filters = append(p.filters, n.acl(f, to, In)...)
 	return p
 }
@@ -116,6 +125,17 @@ func dropping(f Family, r observe.Reason, change func(p *product)) line {
 // guard is what the sender's guard drops of packets with its own addresses, in the guard's order, and what has no way to itself.
 // The pairs of equal ends are asked only where a class meets itself.
 func (n *Network) guard(f Family, from, to *class) *filter {
+	self := 0
+	if from == to {
+		self = 1
+	}
+	if from.guards[f][self] == nil {
+		from.guards[f][self] = newGuard(f, from, from == to)
+	}
+	return from.guards[f][self]
+}
+
+func newGuard(f Family, from *class, self bool) *filter {
 	udp := one(uint64(goal.UDP))
 	drops := []line{dropping(f, observe.GuardDHCP, func(p *product) {
 		client, server := uint64(68), uint64(67)
@@ -124,7 +144,7 @@ func (n *Network) guard(f Family, from, to *class) *filter {
 		}
 		p[dimProtocol], p[dimSrcPort], p[dimDstPort] = udp, one(server), one(client)
 	})}
-	drops = append(drops, n.unaddressed(f, from, to)...)
+	drops = append(drops, unaddressed(f, from)...)
 	carried := []uint8{goal.TCP, goal.UDP, goal.ESP, goal.AH}
 	drops = append(drops, dropping(f, observe.GuardProtocol, func(p *product) {
 		for _, c := range carried {
@@ -141,23 +161,33 @@ func (n *Network) guard(f Family, from, to *class) *filter {
 	drops = append(drops, dropping(f, observe.GuardReservedPort, func(p *product) {
 		p[dimProtocol], p[dimSrcPort] = udp, one(65330)
 	}))
-	if from == to {
-		for _, port := range from.ports {
-			drops = append(drops, dropping(f, observe.RouteSelf, func(p *product) {
-				var own []netip.Addr
-				for _, a := range port.Addresses {
-					own = append(own, a.IP)
-				}
-				p[dimSrc] = ofAddrs(f, own...)
-				p[dimDst] = p[dimSrc]
-			}))
-		}
+	if self {
+		drops = append(drops, selves(f, from)...)
 	}
 	return layerFilter(f, "guard", slices.DeleteFunc(drops, func(l line) bool { return l.empty() }))
 }
 
-// unaddressed are packets to what no single VM can have. Endpoints are single VMs' addresses, but for a subnet's last one.
-func (n *Network) unaddressed(f Family, from, to *class) []line {
+// selves are the packets of NICs to themselves.
+func selves(f Family, c *class) []line {
+	var out []line
+	for _, port := range c.ports {
+		l := dropping(f, observe.RouteSelf, func(p *product) {
+			var own []netip.Addr
+			for _, a := range port.Addresses {
+				own = append(own, a.IP)
+			}
+			p[dimSrc] = ofAddrs(f, own...)
+			p[dimDst] = p[dimSrc]
+		})
+		if !l.empty() {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// unaddressed are packets to what no single VM can have.
+func unaddressed(f Family, from *class) []line {
 	group := []netip.Prefix{netip.MustParsePrefix("224.0.0.0/3"), netip.MustParsePrefix("0.0.0.0/32")}
 	if f == V6 {
 		group = []netip.Prefix{netip.MustParsePrefix("ff00::/8"), netip.MustParsePrefix("::/128")}
@@ -178,9 +208,6 @@ func (n *Network) unaddressed(f Family, from, to *class) []line {
 	}
 	for _, subnet := range slices.SortedFunc(maps.Keys(bySubnet), netip.Prefix.Compare) {
 		last := ofPrefix(subnet).hi
-		if to != nil && !to.addresses[f].holds(last) {
-			continue
-		}
 		drops = append(drops, dropping(f, observe.GuardMulticast, func(p *product) {
 			p[dimSrc], p[dimDst] = ofAddrs(f, bySubnet[subnet]...), intervals{{last, last}}
 		}))
@@ -193,6 +220,8 @@ var messages = [2][]uint8{
 	{model.EchoReply, model.Unreachable, model.SourceQuench, model.EchoRequest, model.TimeExceeded, model.BadParameter},
 	{model.Unreachable6, model.TooBig6, model.TimeExceeded6, model.BadParameter6, model.EchoRequest6, model.EchoReply6},
 }
+
+var flows = [2]*filter{flowFilter(V4), flowFilter(V6)}
 
 // flowFilter drops what cannot open a conversation: replies and errors pass only with the flow that they belong to.
 func flowFilter(f Family) *filter {
@@ -301,6 +330,9 @@ func servedFilter(f Family, from *class) *filter {
 
 // acl are the rule filters that the ports of a class ask in that direction, in order.
 func (n *Network) acl(f Family, c *class, dir Direction) []*filter {
+	if out := c.acls[f][dir]; out != nil {
+		return out
+	}
 	type level struct{ group, name string }
 	levels := []level{{c.nic, "nic"}, {c.subnet, "subnet"}}
 	if dir == In {
@@ -315,6 +347,7 @@ func (n *Network) acl(f Family, c *class, dir Direction) []*filter {
 		flt.level = l.name
 		out = append(out, &flt)
 	}
+	c.acls[f][dir] = out
 	return out
 }
 

@@ -96,9 +96,15 @@ type found struct {
 type kind uint8
 
 const (
-	passing kind = iota
-	dropped
+	passing kind = iota // arrives
+	dropped             // a VM can send it as the first packet of a conversation, and it is dropped on the way
 )
+
+// notAsked says whether what a filter drops is outside the question: exceptions, and for dropped also what a VM cannot send as the
+// first packet of a conversation.
+func (k kind) notAsked(flt *filter) bool {
+	return flt.layer == exceptLayer || k == dropped && (flt.layer == "guard" || flt.layer == "flow")
+}
 
 // find looks for packets of a path that pass every filter, or that one drops: by the search, and when that gives up by the
 // diagram. Answers are kept by content.
@@ -124,7 +130,8 @@ func findIn(q *question, k kind, search, diagram int) found {
 	if k == passing {
 		c, ok = s.Allowed(q.narrowFirst(), q.region, b)
 	} else {
-		c, ok = s.Denied(q.lists, q.region, b)
+		lists, not := q.split(k)
+		c, ok = s.Denied(lists, q.region, not, b)
 	}
 	if ok {
 		return found{ok: true, region: q.product(&c)}
@@ -133,6 +140,22 @@ func findIn(q *question, k kind, search, diagram int) found {
 		return found{}
 	}
 	return findByDiagram(q, k, diagram)
+}
+
+// split separates the lists whose drops count from the terms of the others that drop.
+func (q *question) split(k kind) (lists []space.List, not []*space.Term) {
+	for i, l := range q.lists {
+		if !k.notAsked(q.filters[i]) {
+			lists = append(lists, l)
+			continue
+		}
+		for j := range l {
+			if !l[j].Allow {
+				not = append(not, &l[j])
+			}
+		}
+	}
+	return lists, not
 }
 
 // narrowFirst orders the lists by how many terms they have in the region: who allows little decides soon.
@@ -144,19 +167,39 @@ func (q *question) narrowFirst() []space.List {
 
 func findByDiagram(q *question, k kind, steps int) found {
 	g := space.NewDiagram(&space.Budget{Steps: steps})
-	id, ok := g.Build(q.lists, q.region, false, allAllow)
+	id, ok := g.Build(q.lists, q.region, false, q.verdict(k))
 	if !ok {
 		return found{unknown: true}
 	}
 	out := found{}
 	g.Walk(id, q.region, func(c space.Cell, v uint64) bool {
-		if (v == 1) == (k == passing) {
+		if v == uint64(k) {
 			out = found{ok: true, region: q.product(&c)}
 			return false
 		}
 		return true
 	})
 	return out
+}
+
+// neither is the value of what a question is not about.
+const neither = 2
+
+// verdict is the leaf of a diagram whose values are kinds.
+func (q *question) verdict(k kind) func([]space.List, []int32) uint64 {
+	return func(lists []space.List, decided []int32) uint64 {
+		v := uint64(passing)
+		for i, t := range decided {
+			if t >= 0 && lists[i][t].Allow {
+				continue
+			}
+			if k.notAsked(q.filters[i]) {
+				return neither
+			}
+			v = uint64(dropped)
+		}
+		return v
+	}
 }
 
 // allAllow is 1 where every list allows.
@@ -179,13 +222,13 @@ func (n *Network) every(p *path, k kind) ([]product, bool) {
 	}
 	q := ask(p.family, p.region, p.filters)
 	g := space.NewDiagram(&space.Budget{Steps: diagramSteps})
-	id, ok := g.Build(q.lists, q.region, false, allAllow)
+	id, ok := g.Build(q.lists, q.region, false, q.verdict(k))
 	if !ok {
 		return nil, false
 	}
 	var out []product
 	g.Walk(id, q.region, func(c space.Cell, v uint64) bool {
-		if (v == 1) == (k == passing) {
+		if v == uint64(k) {
 			out = append(out, q.product(&c))
 		}
 		return true
@@ -295,11 +338,11 @@ func (n *Network) paths(from, to *side, apart bool) []*path {
 					}
 				}
 				if len(to.outside[f]) > 0 {
-					dst := to.outside[f]
-					if !to.nobody {
-						dst = dst.minus(v.space[f])
+					if to.exact {
+						give(n.leaving(f, a), src[f], to.outside[f])
+					} else {
+						give(n.leavingBy(f, a), src[f], to.outside[f])
 					}
-					give(n.leaving(f, a), src[f], dst)
 					if to.outside[f].overlaps(ofAddrs(f, platform...)) {
 						give(n.serving(f, a), src[f], to.outside[f])
 					}

@@ -66,7 +66,10 @@ type class struct {
 	nic, subnet string // Group.ID
 	ports       []*goal.Port
 	addresses   [2]intervals
-	key         string
+
+	guards [2][2]*filter   // by family; towards other classes and towards itself
+	acls   [2][2][]*filter // by family and direction
+	byAddr map[netip.Addr]*goal.Port
 }
 
 // Memo keeps what was worked out, by content: a Network made with the memo of an earlier one works out only what changed. It
@@ -238,9 +241,11 @@ func (n *Network) finish(v *vnet) {
 	})
 	v.setsKey = v.contentOfSets()
 	for _, c := range v.classes {
+		c.byAddr = map[netip.Addr]*goal.Port{}
 		for _, p := range c.ports {
 			for _, a := range p.Addresses {
 				f := familyOf(a.IP)
+				c.byAddr[a.IP] = p
 				c.addresses[f] = append(c.addresses[f], interval{numberOf(a.IP), numberOf(a.IP)})
 			}
 		}
@@ -255,14 +260,7 @@ func (n *Network) finish(v *vnet) {
 }
 
 // portOf is the port of the class with the address, nil when it is none's.
-func (c *class) portOf(ip netip.Addr) *goal.Port {
-	for _, p := range c.ports {
-		if slices.ContainsFunc(p.Addresses, func(a goal.Address) bool { return a.IP == ip }) {
-			return p
-		}
-	}
-	return nil
-}
+func (c *class) portOf(ip netip.Addr) *goal.Port { return c.byAddr[ip] }
 
 // groupIDs are the rule groups of the class in the order that the direction asks them.
 func (c *class) groupIDs(dir Direction) []string {

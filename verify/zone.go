@@ -22,7 +22,7 @@ type Zone struct {
 type side struct {
 	classes map[*class][2]intervals
 	outside [2]intervals
-	nobody  bool // also the addresses of virtual networks that no NIC has
+	exact   bool // what leaves a virtual network meets its routes, of which there are none; else it is taken to get out
 }
 
 func (s *side) empty() bool {

@@ -15,6 +15,10 @@ func (b *Budget) Spent() bool { return b.Steps <= 0 }
 // Searcher answers by carving: a cell is cut by the term that overlaps it most, into at most Dims pieces outside that term,
 // until a piece meets no term (found) or every piece lies within one (none). It keeps its memory from question to question.
 type Searcher struct {
+	// Used are the terms that the last question's proof is made of: when nothing was found they alone cover the region. A term may
+	// be listed more than once.
+	Used []*Term
+
 	budget *Budget
 	spans  Set     // arena: sets made on the way down, freed on the way up
 	cands  []*Term // arena of candidate lists
@@ -24,7 +28,7 @@ type Searcher struct {
 
 // Escape finds a cell of p that no term of cover holds. ok is false when there is none, or when the budget is spent.
 func (s *Searcher) Escape(p Cell, cover []*Term, b *Budget) (free Cell, ok bool) {
-	s.budget, s.spans, s.cands = b, s.spans[:0], s.cands[:0]
+	s.budget, s.spans, s.cands, s.Used = b, s.spans[:0], s.cands[:0], s.Used[:0]
 	if p.Empty() || !s.carve(&p, cover) {
 		return Cell{}, false
 	}
@@ -54,6 +58,7 @@ func (s *Searcher) carve(p *Cell, terms []*Term) bool {
 		}
 		if overlap >= 1-1e-9 && t.Contains(p) {
 			s.budget.spend(i + 1)
+			s.Used = append(s.Used, t)
 			return false
 		}
 		if overlap > most {
@@ -68,6 +73,7 @@ func (s *Searcher) carve(p *Cell, terms []*Term) bool {
 	if !s.budget.spend(len(terms) + 1) {
 		return false
 	}
+	s.Used = append(s.Used, best)
 	kept := s.cands[base:len(s.cands):len(s.cands)]
 	return s.pieces(p, best, kept)
 }
@@ -151,10 +157,10 @@ func (s *Searcher) allowed(lists []List, region Cell, denies []*Term, b *Budget)
 	return Cell{}, false
 }
 
-// Denied finds a cell of the region that some list denies.
-func (s *Searcher) Denied(lists []List, region Cell, b *Budget) (Cell, bool) {
+// Denied finds a cell of the region that some list denies and that none of the terms in not holds.
+func (s *Searcher) Denied(lists []List, region Cell, not []*Term, b *Budget) (Cell, bool) {
 	for _, l := range lists {
-		var allows []*Term
+		allows := not[:len(not):len(not)]
 		covered := false
 		for i := range l {
 			if covered = covered || l[i].Contains(&region) && l[i].Allow; covered {
@@ -176,7 +182,7 @@ func (s *Searcher) Denied(lists []List, region Cell, b *Budget) (Cell, bool) {
 		if covered {
 			continue
 		}
-		if c, ok := s.Escape(region, allTerms(l), b); ok || b.Spent() { // what no term holds is denied
+		if c, ok := s.Escape(region, append(allTerms(l), not...), b); ok || b.Spent() { // what no term holds is denied
 			return c, ok
 		}
 	}

@@ -97,7 +97,7 @@ func TestEnginesAgreeWithBruteForce(t *testing.T) {
 				}
 			})
 		}
-		if c, ok = s.Denied(lists, region, b); ok != someDeny {
+		if c, ok = s.Denied(lists, region, nil, b); ok != someDeny {
 			t.Fatalf("seed %d: denied %v, want %v", seed, ok, someDeny)
 		}
 		if ok {
@@ -108,6 +108,16 @@ func TestEnginesAgreeWithBruteForce(t *testing.T) {
 					t.Fatalf("seed %d: %v is not denied", seed, p)
 				}
 			})
+		}
+		hole := Term{Cell: fuzzRegion(r)}
+		denied := false
+		points(region, func(p Point) {
+			_, x := lists[0].Decide(p)
+			_, y := lists[1].Decide(p)
+			denied = denied || !(x && y) && !hole.Holds(p)
+		})
+		if c, ok = s.Denied(lists, region, []*Term{&hole}, b); ok != denied || ok && hole.Holds(c.First()) {
+			t.Fatalf("seed %d: denied outside a hole %v, want %v", seed, ok, denied)
 		}
 		byRule := map[int]bool{}
 		for i := range lists[0] {
