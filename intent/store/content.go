@@ -18,6 +18,7 @@ type content struct {
 	claims ordered[holding]
 	hosts  map[string]Host
 	marks  map[string]Mark // by host
+	notes  map[string]Note
 
 	mu      sync.Mutex // guards what follows: the typed view, made when it is asked for
 	view    *resource.View
@@ -36,7 +37,7 @@ func typeKey(t, key string) string { return strings.ToLower(t) + "\x00" + key }
 
 // clone is a copy whose maps may be replaced.
 func (c *content) clone() *content {
-	next := &content{rev: c.rev, docs: c.docs, types: c.types, refs: c.refs, claims: c.claims, hosts: c.hosts, marks: c.marks}
+	next := &content{rev: c.rev, docs: c.docs, types: c.types, refs: c.refs, claims: c.claims, hosts: c.hosts, marks: c.marks, notes: c.notes}
 	next.descend(c)
 	return next
 }

@@ -12,6 +12,7 @@ const (
 	seenPrefix  = rootPrefix + "seen/"  // + name: facts that goals do not depend on
 	ackPrefix   = rootPrefix + "ack/"   // + name
 	markPrefix  = rootPrefix + "mark/"  // + name: what was decided about a host
+	notePrefix  = rootPrefix + "note/"  // + key: what other rooms keep beside documents
 
 	// generationKey is written with every change that goals depend on: its revision is the generation. Without it a deletion
 	// as the last change would leave no trace, and the generation would go back at the next start.

@@ -111,7 +111,7 @@ func (s *Store) load(ctx context.Context) (int64, error) {
 	if len(at.Kvs) > 0 {
 		snap.c.rev = uint64(at.Kvs[0].ModRevision)
 	}
-	for _, prefix := range []string{docPrefix, hostPrefix, seenPrefix, ackPrefix, markPrefix} {
+	for _, prefix := range []string{docPrefix, hostPrefix, seenPrefix, ackPrefix, markPrefix, notePrefix} {
 		err := s.each(ctx, prefix, rev, func(kv *mvccpb.KeyValue) {
 			if n, relevant := s.read(kv, false, old); relevant {
 				s.apply(snap, n)
@@ -197,10 +197,10 @@ type news struct {
 	doc     *entry
 }
 
-// decides tells whether goals depend on the key.
+// decides tells whether the key changes the content: goals depend on all of it but the notes.
 func (n news) decides() bool {
 	return n.key == generationKey || strings.HasPrefix(n.key, docPrefix) || strings.HasPrefix(n.key, hostPrefix) ||
-		strings.HasPrefix(n.key, markPrefix)
+		strings.HasPrefix(n.key, markPrefix) || strings.HasPrefix(n.key, notePrefix)
 }
 
 // read decodes a key. A document that old holds in the same revision is taken over; one that cannot be read counts as
@@ -237,6 +237,8 @@ func (s *Store) apply(snap *Snapshot, n news) {
 	switch {
 	case n.key == generationKey:
 		snap.c.rev = uint64(n.rev)
+	case strings.HasPrefix(n.key, notePrefix):
+		snap.note(n)
 	case !strings.HasPrefix(n.key, docPrefix):
 		err = snap.fact(n)
 	case n.deleted:
