@@ -7,8 +7,8 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"time"
 
-	"ringfence/intent/identity"
 	"ringfence/intent/resource"
 )
 
@@ -18,10 +18,7 @@ var apiVersionRule = regexp.MustCompile(`^(201[5-9]|202[0-6])-(0[1-9]|1[0-2])-(0
 func (q *request) admit() error {
 	var err error
 	if q.who, err = q.h.Identity.Authenticate(q.Request); err != nil {
-		if errors.Is(err, identity.ErrNoToken) {
-			return fault(401, "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing.")
-		}
-		return fault(401, "InvalidAuthenticationToken", "The access token is invalid.")
+		return unauthenticated(err)
 	}
 	if q.path, err = segments(q.URL.EscapedPath()); err != nil {
 		return err
@@ -33,13 +30,19 @@ func (q *request) admit() error {
 		}
 		q.path[1] = s.ID // as it is configured: ids are written in one way
 	}
+	if err := q.withinRate(); err != nil {
+		return err
+	}
 	switch q.apiVersion = q.param("api-version"); {
 	case q.apiVersion == "":
 		return fault(400, "MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required for all requests.")
 	case !apiVersionRule.MatchString(q.apiVersion):
 		return fault(400, "InvalidApiVersionParameter", "The api-version '%s' is invalid. The supported versions are dates from '2015-01-01' to '2026-12-31', also with '-preview'.", q.apiVersion)
 	}
-	return nil
+	if _, err := time.Parse(time.DateOnly, strings.TrimSuffix(q.apiVersion, "-preview")); err != nil {
+		return fault(400, "InvalidApiVersionParameter", "The api-version '%s' is invalid: there is no such day.", q.apiVersion)
+	}
+	return q.recordable()
 }
 
 // segments splits a path; doubled and trailing slashes are tolerated, as Azure does.

@@ -56,6 +56,8 @@ type Deps struct {
 	Snapshot  func() Snapshot // the newest
 	Admit     Admitter
 	Identity  *identity.Directory
+	Audit     *identity.Audit // nil: none is kept
+	Limits    identity.Limits // zero: none
 	Log       *slog.Logger
 	Locations []string      // that resources may be in; none: any
 	Wait      time.Duration // how long a write waits to be enforced before it answers Updating; 0: 2 s
@@ -70,7 +72,8 @@ const (
 
 type handler struct {
 	Deps
-	ops *operations
+	ops           *operations
+	reads, writes *identity.Limiter
 }
 
 // New returns the API's handler.
@@ -84,7 +87,7 @@ func New(d Deps) http.Handler {
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
-	return &handler{Deps: d, ops: newOperations()}
+	return &handler{Deps: d, ops: newOperations(), reads: identity.NewLimiter(d.Limits.Reads), writes: identity.NewLimiter(d.Limits.Writes)}
 }
 
 // request is one request on its way through the handler.
@@ -97,6 +100,11 @@ type request struct {
 	apiVersion string
 	asking     context.Context // bounds the questions of state
 	style      resource.Style  // how errors are written: the provider's, once it is known
+
+	held       identity.Rights // once haveRights
+	haveRights bool
+	doing      string // what the request is about, once it is known: for the audit log
+	target     string
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -110,6 +118,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				q.fail(internalError())
 			}
 		}
+		q.audited(out, began)
 		h.Log.Debug("request", "method", r.Method, "path", r.URL.Path, "status", out.status, "took", time.Since(began))
 	}()
 	q.standardHeaders()

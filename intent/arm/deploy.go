@@ -30,7 +30,10 @@ func (q *request) putDeployment(id resource.ID) error {
 		return err
 	}
 	who := q.who
-	op := q.h.ops.run(id.Key(), longestDeployment, func(ctx context.Context) error { return q.h.deploy(ctx, who, p, rec) })
+	correlation := q.w.Header().Get("x-ms-correlation-request-id")
+	op := q.h.ops.run(id.Key(), longestDeployment, func(ctx context.Context) error {
+		return q.h.deploy(context.WithValue(ctx, stepKey{}, correlation), who, p, rec)
+	})
 	state := op.wait(q.Context(), q.h.Wait)
 	if state != succeeded {
 		q.h.ops.keep(op, id.Subscription)
@@ -72,6 +75,9 @@ func (h *handler) deploy(ctx context.Context, who identity.Principal, p *prepare
 		began := time.Now()
 		w, err := h.deployOne(ctx, who, r)
 		rec.operation(p.id, r, began, w, err)
+		if rid, bad := resource.ParseID(r.ID); bad == nil {
+			h.step(ctx, who, rid, began, w, err)
+		}
 		if err != nil {
 			lost[strings.ToLower(r.ID)] = true
 			faults = append(faults, h.faultsOf(err)...)
@@ -91,7 +97,18 @@ func (h *handler) deployOne(ctx context.Context, who identity.Principal, r *temp
 	if err != nil {
 		return written{}, templateFaults("Deployment template validation failed", err)
 	}
+	if err := h.mayWrite(who, id); err != nil {
+		return written{}, err
+	}
 	return h.apply(ctx, who, h.putChange(id, body, r.APIVersion, condition{}))
+}
+
+// mayWrite judges a write that a deployment makes for somebody.
+func (h *handler) mayWrite(who identity.Principal, id resource.ID) error {
+	if action := actionType(id.Type) + "/write"; !h.rightsOf(who).May(action, id.String()) {
+		return forbidden(who, action, id.String())
+	}
+	return nil
 }
 
 // reader answers reference() with what a GET answers.
@@ -103,6 +120,9 @@ func (h *handler) reader(who identity.Principal) template.Reader {
 		}
 		if !h.Identity.Allows(who, id.Subscription) {
 			return nil, subscriptionNotFound(id.Subscription)
+		}
+		if action := actionType(id.Type) + "/read"; !h.rightsOf(who).May(action, id.String()) {
+			return nil, forbidden(who, action, id.String())
 		}
 		s := h.Snapshot()
 		d, err := find(s, id)

@@ -110,7 +110,9 @@ func (q *request) fail(err error) {
 	case 0:
 		status = 400
 	case http.StatusTooManyRequests:
-		header.Set("Retry-After", "1")
+		if header.Get("Retry-After") == "" {
+			header.Set("Retry-After", "1")
+		}
 	case http.StatusUnauthorized:
 		header.Set("WWW-Authenticate", `Bearer error="invalid_token"`)
 	}

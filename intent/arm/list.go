@@ -22,12 +22,18 @@ type entry struct {
 func (q *request) collection(t *resource.Type, id resource.ID) error {
 	s := q.h.Snapshot()
 	if t.Parent == nil {
+		if err := q.seen(resource.GroupID(id.Subscription, id.Group).String(), actionType(t.Name)+"/read"); err != nil {
+			return err
+		}
 		if _, err := inGroup(s, id.Subscription, id.Group); err != nil {
 			return err
 		}
 		return q.list(t, resource.GroupID(id.Subscription, id.Group).String())
 	}
 	id.Type = t.Parent.Name
+	if err := q.may(actionType(t.Name)+"/read", id.String()); err != nil {
+		return err
+	}
 	d, err := find(s, id)
 	if err != nil {
 		return err
@@ -52,7 +58,7 @@ func (q *request) list(t *resource.Type, scope string) error {
 	}
 	var all []entry
 	s.Each(t.Name, func(d *resource.Doc) {
-		if strings.HasPrefix(d.Key(), strings.ToLower(scope)+"/") && keep(d) {
+		if strings.HasPrefix(d.Key(), strings.ToLower(scope)+"/") && keep(d) && (q.visible(d) || t.Name == resource.GroupType && q.rights().Sees(d.ID.String())) {
 			all = append(all, entry{d.Key(), func() ([]byte, error) { return q.render(d, s, d.ID) }})
 		}
 	})
@@ -126,7 +132,7 @@ func (q *request) resources(scope string) error {
 	}
 	var all []entry
 	for d := range s.Inside(strings.ToLower(scope)) {
-		if d.ID.Type != resource.GroupType && d.ID.Type != deploymentType && keep(d) {
+		if d.ID.Type != resource.GroupType && d.ID.Type != deploymentType && keep(d) && q.visible(d) {
 			all = append(all, entry{d.Key(), func() ([]byte, error) { return resource.RenderGeneric(d, q.shown(d)), nil }})
 		}
 	}

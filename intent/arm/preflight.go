@@ -95,6 +95,9 @@ func (q *request) expand(p *prepared) error {
 		if !q.h.Identity.Allows(q.who, rid.Subscription) {
 			return subscriptionNotFound(rid.Subscription)
 		}
+		if err := q.may(actionType(rid.Type)+"/write", rid.String()); err != nil {
+			return err
+		}
 	}
 	return nil
 }

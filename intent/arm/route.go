@@ -15,6 +15,8 @@ func (q *request) dispatch() error {
 		return q.unknownPath()
 	case len(p) == 1 && is(p[0], "tenants"):
 		return q.get(q.tenants)
+	case q.authorizing():
+		return q.authorization()
 	case is(p[0], "providers"):
 		return q.get(func() error { return q.providers(p[1:]) })
 	case !is(p[0], "subscriptions"):
@@ -117,6 +119,9 @@ func (q *request) inResourceGroup(sub, group string, p []string) error {
 	case len(p) == 0:
 		return q.resource(resource.Find(resource.GroupType), resource.GroupID(sub, group))
 	case is(p[0], "resources") && len(p) == 1:
+		if err := q.seen(scope, groupAction+"/resources/read"); err != nil {
+			return err
+		}
 		if _, err := inGroup(q.h.Snapshot(), sub, group); err != nil {
 			return err
 		}
@@ -166,6 +171,16 @@ func (q *request) action(id resource.ID, provider string, types []string) (done 
 	}
 	id.Type = parent.Name
 	q.style = parent.Style
+	right := "action"
+	if !changes(q.Method) {
+		right = "read"
+	}
+	on := id
+	on.Names = id.Names[:1]
+	q.act(parent.Name+"/"+types[1]+"/"+right, on.String())
+	if err := q.may(q.doing, q.target); err != nil {
+		return true, err
+	}
 	return true, do(q, id)
 }
 
@@ -179,6 +194,9 @@ func keyOfAction(t *resource.Type, word string) string {
 // resource handles the verbs on one resource.
 func (q *request) resource(t *resource.Type, id resource.ID) error {
 	q.style = t.Style
+	if err := q.mayResource(id); err != nil {
+		return err
+	}
 	switch q.Method {
 	case http.MethodGet, http.MethodHead:
 		return q.read(id)

@@ -37,7 +37,9 @@ func values[T any](q *request, all []T) error {
 func (q *request) subscriptions() error {
 	var all []subscriptionBody
 	for _, s := range q.h.Identity.Subscriptions(q.who) {
-		all = append(all, subscriptionJSON(s))
+		if q.rights().Sees("/subscriptions/" + s.ID) {
+			all = append(all, subscriptionJSON(s))
+		}
 	}
 	return values(q, all)
 }
@@ -46,6 +48,9 @@ func (q *request) subscription(id string) error {
 	s, ok := q.h.Identity.Subscription(q.who, id)
 	if !ok {
 		return subscriptionNotFound(id)
+	}
+	if err := q.seen("/subscriptions/"+s.ID, "Microsoft.Resources/subscriptions/read"); err != nil {
+		return err
 	}
 	q.json(200, subscriptionJSON(s))
 	return nil

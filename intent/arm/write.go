@@ -70,6 +70,11 @@ func (h *handler) apply(ctx context.Context, who identity.Principal, f change) (
 			return w, err
 		}
 		in.Principal = who
+		if in.Put != nil {
+			if err := h.linked(who, h.Snapshot(), in.Put); err != nil {
+				return w, err
+			}
+		}
 		w.Result, err = h.Admit.Apply(ctx, in)
 		if err == nil {
 			return w, nil

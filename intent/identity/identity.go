@@ -1,26 +1,35 @@
 // Package identity says who asks, and which subscriptions they may name.
 //
-// In: the configured tenants with their tokens and subscriptions, and requests. Out: principals. A request that came over
-// the local socket speaks for the operator; any other needs a tenant's bearer token. The server owns the directory.
+// In: the configured tenants with their tokens, subscriptions and clients, what notes in the store add (service principals, role
+// assignments, keys that sign tokens), and requests. Out: principals and what they may do; tokens; the audit log; rate limits. A
+// request that came over the local socket speaks for the operator; any other needs a bearer token. The server owns the directory.
 package identity
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
+
+	"ringfence/intent/resource"
+	"ringfence/intent/store"
 )
 
 // Tenant is one configured tenant.
 type Tenant struct {
 	Name          string         `yaml:"name"`
 	ID            string         `yaml:"id"`
-	Token         string         `yaml:"token"`
+	Token         string         `yaml:"token,omitempty"` // of the tenant's owner; empty: tokens are had with a client's secret alone
 	Subscriptions []Subscription `yaml:"subscriptions"`
+	// Clients are service principals that exist from the start: with their role, Owner unless said, in all the subscriptions.
+	Clients []ServicePrincipal `yaml:"clients,omitempty"`
 }
 
 // Subscription is one subscription of a tenant.
@@ -34,15 +43,50 @@ type Subscription struct {
 type Principal struct {
 	Tenant        string // id; "" for the operator
 	Name          string
+	ID, App       string // object id and application id of a service principal
 	Operator      bool
+	Owner         bool     // carries the tenant's own token: everything in its subscriptions
 	Subscriptions []string // ids in lower case; the operator's are all
 }
 
-// Directory knows all tenants. It is immutable.
+// Notes is where the directory keeps what is not configured: a *store.Store.
+type Notes interface {
+	Snapshot() *store.Snapshot
+	PutNote(ctx context.Context, key string, value []byte, base int64) error
+	DeleteNote(ctx context.Context, key string, base int64) error
+}
+
+// Directory knows all tenants. Its configured part is immutable; all methods may be called at any time by anyone.
 type Directory struct {
 	entries       []entry
+	tenants       []Tenant
 	subscriptions map[string]Subscription // by id in lower case
 	all           []string
+	clients       []ServicePrincipal // configured
+	fixed         []Assignment       // theirs
+	notes         Notes              // nil: there is nothing beside the configuration
+	now           func() time.Time
+	keys          keyring
+}
+
+// Keep makes the directory keep principals, assignments and keys in notes. It is called once, before anybody asks.
+func (d *Directory) Keep(notes Notes) { d.notes = notes }
+
+func (d *Directory) notesUnder(prefix string) iter.Seq2[string, store.Note] {
+	if d.notes == nil {
+		return func(func(string, store.Note) bool) {}
+	}
+	return d.notes.Snapshot().Notes(prefix)
+}
+
+// Tenant finds a tenant by its id or its name.
+func (d *Directory) Tenant(word string) (Tenant, bool) {
+	for _, t := range d.tenants {
+		if strings.EqualFold(t.ID, word) || strings.EqualFold(t.Name, word) {
+			return t, true
+		}
+	}
+	return Tenant{}, false
 }
 
 type entry struct {
@@ -61,7 +105,7 @@ const minToken = 16
 
 // New checks the tenants and builds their directory.
 func New(tenants []Tenant) (*Directory, error) {
-	d := &Directory{subscriptions: map[string]Subscription{}}
+	d := &Directory{subscriptions: map[string]Subscription{}, now: time.Now}
 	ids, names := map[string]bool{}, map[string]bool{}
 	for _, t := range tenants {
 		id, name := strings.ToLower(t.ID), strings.ToLower(t.Name)
@@ -70,7 +114,7 @@ func New(tenants []Tenant) (*Directory, error) {
 			return nil, fmt.Errorf("tenant %q: name and id are required", t.Name)
 		case ids[id] || names[name]:
 			return nil, fmt.Errorf("tenant %q: its name or id %s is configured twice", t.Name, t.ID)
-		case len(t.Token) < minToken:
+		case t.Token != "" && len(t.Token) < minToken:
 			return nil, fmt.Errorf("tenant %q: the token must have at least %d characters", t.Name, minToken)
 		}
 		ids[id], names[name] = true, true
@@ -83,9 +127,10 @@ func New(tenants []Tenant) (*Directory, error) {
 }
 
 func (d *Directory) add(t Tenant) error {
-	e := entry{sum: sha256.Sum256([]byte(t.Token)), principal: Principal{Tenant: t.ID, Name: t.Name}}
+	e := entry{sum: sha256.Sum256([]byte(t.Token)), principal: Principal{Tenant: t.ID, Name: t.Name, Owner: true}}
+	d.tenants = append(d.tenants, t)
 	for _, other := range d.entries {
-		if other.sum == e.sum {
+		if t.Token != "" && other.sum == e.sum {
 			return fmt.Errorf("it has the token of tenant %q", other.principal.Name)
 		}
 	}
@@ -103,7 +148,38 @@ func (d *Directory) add(t Tenant) error {
 		e.principal.Subscriptions = append(e.principal.Subscriptions, id)
 	}
 	slices.Sort(e.principal.Subscriptions)
-	d.entries = append(d.entries, e)
+	if t.Token != "" {
+		d.entries = append(d.entries, e)
+	}
+	for _, c := range t.Clients {
+		if err := d.addClient(t, c); err != nil {
+			return fmt.Errorf("client %q: %w", c.Name, err)
+		}
+	}
+	return nil
+}
+
+// addClient takes a configured service principal with its role in the tenant's subscriptions.
+func (d *Directory) addClient(t Tenant, c ServicePrincipal) error {
+	if !IsGUID(c.App) || c.Name == "" {
+		return fmt.Errorf("a name, and a GUID as id expected, not %q", c.App)
+	}
+	if err := checkHash(c.Hash); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(d.clients, func(o ServicePrincipal) bool { return strings.EqualFold(o.App, c.App) }) {
+		return fmt.Errorf("the id %s is configured twice", c.App)
+	}
+	role, ok := FindRole(cmp.Or(c.Role, "Owner"))
+	if !ok {
+		return fmt.Errorf("role %q: one of Owner, Contributor, Reader, Network Contributor expected", c.Role)
+	}
+	c.Tenant, c.ID = t.ID, resource.GUID("service principal "+strings.ToLower(c.App))
+	d.clients = append(d.clients, c)
+	for _, s := range t.Subscriptions {
+		d.fixed = append(d.fixed, Assignment{Name: resource.GUID("assignment " + c.ID + strings.ToLower(s.ID)), Scope: "/subscriptions/" + s.ID,
+			Role: role.ID, Principal: c.ID, Kind: "ServicePrincipal"})
+	}
 	return nil
 }
 
@@ -125,6 +201,9 @@ func (d *Directory) Authenticate(r *http.Request) (Principal, error) {
 	token = strings.TrimSpace(token)
 	if !strings.EqualFold(scheme, "Bearer") || token == "" {
 		return Principal{}, ErrNoToken
+	}
+	if strings.Count(token, ".") == 2 {
+		return d.bearer(token, r.Host)
 	}
 	sum, found := sha256.Sum256([]byte(token)), -1
 	for i := range d.entries {
