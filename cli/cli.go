@@ -81,6 +81,10 @@ type commands struct {
 	Traffic  trafficCommand     `cmd:"" help:"Show what each machine sent and received."`
 	Host     hostCommands       `cmd:"" help:"Hosts of the fabric."`
 	Demo     demoCommand        `cmd:"" help:"Deploy the three-tier example for two tenants and check it with real packets."`
+	Env      envCommands        `cmd:"" help:"Print what a client needs to work here: eval \"$(ringfence env terraform)\"."`
+	AD       adCommands         `cmd:"" name:"ad" help:"Service principals: applications with a secret."`
+	Role     roleCommands       `cmd:"" help:"Who may do what at which scope."`
+	Monitor  monitorCommands    `cmd:"" help:"The audit log: who changed what."`
 	Doctor   doctorCommand      `cmd:"" help:"Look at the control plane and every host, and say what is wrong and its cure."`
 	Backup   backupCommand      `cmd:"" help:"Write everything that is stored to a file, while the server works."`
 	Restore  restoreCommand     `cmd:"" help:"Make the store of a backup in an empty data directory, while the server is stopped."`

@@ -80,7 +80,9 @@ type Tenant struct {
 	Name         string `json:"name"`
 	ID           string `json:"id"`
 	Subscription string `json:"subscription"`
-	Token        string `json:"token"`
+	Token        string `json:"token"`         // of the tenant's owner
+	ClientID     string `json:"client_id"`     // of the tenant's first service principal, which owns its subscription
+	ClientSecret string `json:"client_secret"` // its secret; the server has only a hash of it
 }
 
 // checkName refuses names that could be confused with another lab's: the dash separates the parts of every derived name.

@@ -1,9 +1,7 @@
 package lab
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
 	"fmt"
 	"net"
 	"os"
@@ -12,6 +10,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"ringfence/intent/identity/secret"
 	"ringfence/pki"
 )
 
@@ -48,6 +47,14 @@ type tenantConfig struct {
 	ID            string         `yaml:"id"`
 	Token         string         `yaml:"token"`
 	Subscriptions []subscription `yaml:"subscriptions"`
+	Clients       []clientConfig `yaml:"clients"`
+}
+
+type clientConfig struct {
+	ID         string `yaml:"id"`
+	Name       string `yaml:"name"`
+	SecretHash string `yaml:"secret_hash"`
+	Role       string `yaml:"role"`
 }
 
 type subscription struct {
@@ -97,10 +104,8 @@ func guid(parts ...string) string {
 }
 
 func newTenant(lab, name string) Tenant {
-	secret := make([]byte, 32)
-	rand.Read(secret) // never fails
 	return Tenant{Name: name, ID: guid("tenant", lab, name), Subscription: guid("subscription", lab, name),
-		Token: base64.RawURLEncoding.EncodeToString(secret)}
+		Token: secret.New(), ClientID: guid("client", lab, name), ClientSecret: secret.New()}
 }
 
 // newState is the plan of a lab: everything that is known before anything is made.
@@ -155,7 +160,8 @@ func writeServer(c Config, s *State, listen string, ca *pki.Authority, now time.
 		PrefixLists: c.PrefixLists, Locations: c.Locations, Forwarders: c.Forwarders, Limits: c.Limits, HealAfter: c.HealAfter,
 	}
 	for _, t := range s.Tenants {
-		cfg.Tenants = append(cfg.Tenants, tenantConfig{t.Name, t.ID, t.Token, []subscription{{t.Subscription, t.Name}}})
+		cfg.Tenants = append(cfg.Tenants, tenantConfig{t.Name, t.ID, t.Token, []subscription{{t.Subscription, t.Name}},
+			[]clientConfig{{t.ClientID, t.Name + "-owner", secret.Hash(t.ClientSecret), "Owner"}}})
 	}
 	_, err := ca.EnsureAPI(pki.Pair{Cert: cfg.TLS.Cert, Key: cfg.TLS.Key}, now, pki.AuthorityLife, "localhost", []string{"localhost"},
 		[]net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback, server.AsSlice()})

@@ -29,6 +29,7 @@ type Config struct {
 	TLS         KeyPair                   `yaml:"tls"`                      // the API's certificate
 	Publish     Publish                   `yaml:"publish"`                  // where agents call
 	Metrics     string                    `yaml:"metrics_listen,omitempty"` // IP:PORT of the loopback for Prometheus; empty: the operator's socket alone
+	APILimits   *identity.Limits          `yaml:"api_limits,omitempty"`     // requests of one principal in one subscription; absent: identity.DefaultLimits
 	Tenants     []identity.Tenant         `yaml:"tenants"`
 	PrefixLists map[string][]netip.Prefix `yaml:"prefix_lists,omitempty"`   // service tags of the operator: name → prefixes
 	Forwarders  []string                  `yaml:"dns_forwarders,omitempty"` // DNS servers for names outside: IP or IP:PORT, in order
@@ -97,6 +98,7 @@ func (c *Config) check() error {
 		at, err := netip.ParseAddrPort(c.Metrics)
 		fault(err != nil || !at.Addr().IsLoopback(), "metrics_listen", c.Metrics, "IP:PORT of the loopback")
 	}
+	faults = append(faults, c.apiLimits().Check()...)
 	if _, err := identity.New(c.Tenants); err != nil {
 		faults = append(faults, fmt.Errorf("tenants: %w", err))
 	}
@@ -181,4 +183,11 @@ func (c *Config) healAfter() (time.Duration, error) {
 		return 0, fmt.Errorf("heal_after %q: a duration of at least %s expected, or 0 for never", c.HealAfter, healLeast)
 	}
 	return d, nil
+}
+
+func (c *Config) apiLimits() identity.Limits {
+	if c.APILimits == nil {
+		return identity.DefaultLimits
+	}
+	return *c.APILimits
 }

@@ -29,12 +29,17 @@ func (v *Server) Operator() http.Handler {
 	m.HandleFunc("GET /ringfence/v1/sandboxes", v.getSandboxes)
 	m.HandleFunc("GET /ringfence/v1/doctor", v.getDoctor)
 	m.HandleFunc("GET /ringfence/v1/backup", v.getBackup)
+	m.HandleFunc("GET /ringfence/v1/principals", v.getPrincipals)
+	m.HandleFunc("POST /ringfence/v1/principals", v.postPrincipal)
+	m.HandleFunc("POST /ringfence/v1/principals/{app}/secret", v.postSecret)
+	m.HandleFunc("DELETE /ringfence/v1/principals/{app}", v.deletePrincipal)
+	m.HandleFunc("GET /ringfence/v1/audit", v.getAudit)
 	for _, kind := range []string{"drops", "events", "traffic", "flows"} {
 		m.HandleFunc("GET /ringfence/v1/"+kind, func(w http.ResponseWriter, r *http.Request) { v.getAnswers(w, r, kind) })
 	}
 	m.HandleFunc("GET /ringfence/v1/follow", v.getFollow)
 	m.HandleFunc("/ringfence/", func(w http.ResponseWriter, r *http.Request) {
-		fail(w, http.StatusNotFound, "NotFound", "No such route: hosts, goal/HOST, sandboxes, drops, events, follow, traffic, flows, doctor, backup and ready are under /ringfence/v1/.")
+		fail(w, http.StatusNotFound, "NotFound", "No such route: hosts, goal/HOST, sandboxes, drops, events, follow, traffic, flows, doctor, backup, principals, audit and ready are under /ringfence/v1/.")
 	})
 	return m
 }

@@ -20,6 +20,7 @@ import (
 	"ringfence/host/kernel/netns"
 	"ringfence/intent/arm"
 	"ringfence/intent/identity"
+	"ringfence/intent/login"
 	"ringfence/intent/store"
 	"ringfence/observe/journal"
 )
@@ -50,13 +51,18 @@ func Run(ctx context.Context, c Config) error {
 	v.forwards, _ = c.forwarders() // checked with the configuration
 	v.limits, _ = c.limits()
 	v.healer.after, _ = c.healAfter()
+	if err := v.identify(ctx, c, directory); err != nil {
+		return err
+	}
+	defer v.audit.Close()
 	l, err := c.listen()
 	if err != nil {
 		return err
 	}
 	defer l.close()
-	api := arm.New(arm.Deps{Snapshot: func() arm.Snapshot { return s.Snapshot() }, Admit: v, Identity: directory, Log: journal.Component(all, "api"), Locations: c.Locations})
-	handler := route(v.Operator(), api, directory)
+	api := arm.New(arm.Deps{Snapshot: func() arm.Snapshot { return s.Snapshot() }, Admit: v, Identity: directory, Audit: v.audit, Limits: c.apiLimits(),
+		Log: journal.Component(all, "api"), Locations: c.Locations})
+	handler := route(v.Operator(), api, login.New(directory, journal.Component(all, "login"), c.Locations), directory)
 	log.Info("server started", "api", l.api.Addr().String(), "socket", l.operator.Addr().String(), "agents", l.agents.Addr().String(),
 		"revision", s.Snapshot().Revision(), "documents", s.Snapshot().Len())
 	err = v.serve(ctx, l, handler)
@@ -191,6 +197,7 @@ func (v *Server) serve(ctx context.Context, l *listeners, handler http.Handler) 
 	loops, stop := context.WithCancel(context.Background())
 	defer stop()
 	work.Go(func() { v.Run(loops) })
+	work.Go(func() { v.keepKey(loops) })
 	run("agents' listener", func() error { return v.publisher.Serve(loops, l.agents, l.tls) })
 	run("API", func() error { return api.Serve(l.api) })
 	run("operator's socket", func() error { return operator.Serve(l.operator) })
@@ -225,7 +232,7 @@ func (v *Server) http(h http.Handler) *http.Server {
 
 // route sends the operator's routes to the operator's handler and everything else to ARM. Nobody but the operator learns that
 // they exist.
-func route(operator, arm http.Handler, directory *identity.Directory) http.Handler {
+func route(operator, arm http.Handler, enter *login.Login, directory *identity.Directory) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/healthz", "/readyz": // anybody's: load balancers have no token
@@ -237,6 +244,10 @@ func route(operator, arm http.Handler, directory *identity.Directory) http.Handl
 				operator.ServeHTTP(w, r)
 				return
 			}
+		}
+		if enter.Handles(r) {
+			enter.ServeHTTP(w, r)
+			return
 		}
 		arm.ServeHTTP(w, r)
 	})

@@ -18,6 +18,7 @@ import (
 	"ringfence/compile"
 	"ringfence/goal"
 	"ringfence/intent/alloc"
+	"ringfence/intent/identity"
 	"ringfence/intent/resource"
 	"ringfence/intent/store"
 	"ringfence/observe/journal"
@@ -40,6 +41,8 @@ type Server struct {
 	condition condition
 	healer    *healer
 	data      string // data directory, "" when the store is elsewhere
+	identity  *identity.Directory
+	audit     *identity.Audit
 
 	admission sync.Mutex // one write is decided at a time here; races with other servers are decided by etcd
 	memo      *compile.Memo

@@ -28,6 +28,7 @@ import (
 	"ringfence/goal"
 	"ringfence/intent/arm"
 	"ringfence/intent/identity"
+	"ringfence/intent/login"
 	"ringfence/intent/store"
 	"ringfence/publish"
 )
@@ -81,7 +82,9 @@ func newPlaneOn(t testing.TB, o store.Options) *plane {
 		t.Fatal(err)
 	}
 	api := arm.New(arm.Deps{Snapshot: func() arm.Snapshot { return s.Snapshot() }, Admit: p.Server, Identity: directory, Wait: 300 * time.Millisecond})
-	both := route(p.Operator(), api, directory)
+	p.Server.identity = directory
+	directory.Keep(s)
+	both := route(p.Operator(), api, login.New(directory, slog.New(slog.DiscardHandler), nil), directory)
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Operator") != "" {
 			r = r.WithContext(identity.AsOperator(r.Context()))

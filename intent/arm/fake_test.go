@@ -23,10 +23,13 @@ type memory struct {
 	enforce  func(ctx context.Context, rev uint64) error // nil: at once
 	meets    int                                         // writes that still find another one before them
 	applied  int
+	moment   string // when documents are made
 	onCommit func()
 }
 
-func newMemory() *memory { return &memory{docs: map[string]*resource.Doc{}} }
+func newMemory() *memory {
+	return &memory{docs: map[string]*resource.Doc{}, moment: "2026-11-22T12:00:00Z"}
+}
 
 // view is the memory at one revision.
 type view struct {
@@ -131,7 +134,9 @@ func (m *memory) remove(before *view, in Intent) (Result, error) {
 func (m *memory) allocate(d *resource.Doc) error {
 	sys := &d.System
 	sys.GUID = resource.GUID(d.Key())
-	sys.Created = "2026-11-22T12:00:00Z"
+	if sys.Created == "" {
+		sys.Created = m.moment
+	}
 	if d.VNet() != nil {
 		sys.VNI, sys.Domain = 7, "d531wnycjrmufpzy3wsc3221cb.rx.internal.cloudapp.net"
 	}

@@ -41,6 +41,7 @@ const (
 	auditPart     = 64 << 20 // bytes after which the file is set aside under a name with its last moment
 	auditLine     = 1 << 20
 	auditSyncWait = time.Second
+	coarse        = time.Minute // a file's time is less exact than an entry's
 )
 
 // Audit is the log of one server: a file of JSON lines in its data directory that only grows. What is set aside is never deleted by
@@ -174,7 +175,7 @@ func (a *Audit) Read(since time.Time, most int, keep func(Entry) bool) ([]Entry,
 	slices.SortFunc(names, func(x, y string) int { return strings.Compare(order(y), order(x)) })
 	var all []Entry
 	for _, name := range names {
-		if info, err := os.Stat(name); err != nil || info.ModTime().Before(since) {
+		if info, err := os.Stat(name); err != nil || info.ModTime().Add(coarse).Before(since) {
 			continue
 		}
 		part, err := readAudit(name, since, keep)

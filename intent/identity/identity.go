@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"ringfence/intent/identity/secret"
 	"ringfence/intent/resource"
 	"ringfence/intent/store"
 )
@@ -164,7 +165,7 @@ func (d *Directory) addClient(t Tenant, c ServicePrincipal) error {
 	if !IsGUID(c.App) || c.Name == "" {
 		return fmt.Errorf("a name, and a GUID as id expected, not %q", c.App)
 	}
-	if err := checkHash(c.Hash); err != nil {
+	if err := secret.Check(c.Hash); err != nil {
 		return err
 	}
 	if slices.ContainsFunc(d.clients, func(o ServicePrincipal) bool { return strings.EqualFold(o.App, c.App) }) {

@@ -33,7 +33,7 @@ var DefaultLimits = Limits{Reads: Rate{2000, 20_000}, Writes: Rate{1000, 10_000}
 // Check lists what is wrong.
 func (l Limits) Check() []error {
 	var out []error
-	for _, one := range []error{l.Reads.check("limits.reads"), l.Writes.check("limits.writes")} {
+	for _, one := range []error{l.Reads.check("api_limits.reads"), l.Writes.check("api_limits.writes")} {
 		if one != nil {
 			out = append(out, one)
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"ringfence/intent/identity/secret"
 	"ringfence/intent/store"
 )
 
@@ -140,11 +141,11 @@ var (
 	ErrExpired   = errors.New("the client secret has expired")
 )
 
-// Client finds the service principal that app and secret belong to, in a tenant. now is RFC 3339 in UTC.
-func (d *Directory) Client(tenant, app, secret, now string) (ServicePrincipal, error) {
+// Client finds the service principal that app and password belong to, in a tenant. now is RFC 3339 in UTC.
+func (d *Directory) Client(tenant, app, password, now string) (ServicePrincipal, error) {
 	p, ok := d.ByApp(app)
 	if !ok || !strings.EqualFold(p.Tenant, tenant) || p.Machine != "" {
-		_ = matches(nobodysHash(), secret) // as long as with a known one
+		_ = secret.Matches(nobodysHash(), password) // as long as with a known one
 		return ServicePrincipal{}, ErrNoClient
 	}
 	secrets := p.Secrets
@@ -152,7 +153,7 @@ func (d *Directory) Client(tenant, app, secret, now string) (ServicePrincipal, e
 		secrets = append([]Secret{{Hash: p.Hash}}, secrets...)
 	}
 	for _, s := range secrets {
-		if !matches(s.Hash, secret) {
+		if !secret.Matches(s.Hash, password) {
 			continue
 		}
 		if s.Expires != "" && s.Expires <= now {
@@ -163,7 +164,7 @@ func (d *Directory) Client(tenant, app, secret, now string) (ServicePrincipal, e
 	return ServicePrincipal{}, ErrBadSecret
 }
 
-var nobodysHash = sync.OnceValue(func() string { return HashSecret(NewSecret()) })
+var nobodysHash = sync.OnceValue(func() string { return secret.Hash(secret.New()) })
 
 // Configured finds a service principal of the configuration by its object id.
 func (d *Directory) Configured(id string) (ServicePrincipal, bool) {

@@ -1,4 +1,7 @@
-package identity
+// Package secret makes client secrets and the hashes that are kept of them.
+//
+// In: secrets. Out: hashes that nobody can turn back, and whether a secret is the one of a hash. intent/identity keeps the hashes.
+package secret
 
 import (
 	"crypto/pbkdf2"
@@ -20,15 +23,15 @@ const (
 	mostIterations = 10_000_000 // of a hash that somebody else made: a check must stay affordable
 )
 
-// NewSecret is a random client secret of 256 bits.
-func NewSecret() string {
+// New is a random client secret of 256 bits.
+func New() string {
 	b := make([]byte, 32)
 	_, _ = rand.Read(b) // never fails
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// HashSecret is how a secret is stored: nobody can turn it back.
-func HashSecret(secret string) string {
+// Hash is how a secret is stored: nobody can turn it back.
+func Hash(secret string) string {
 	salt := make([]byte, saltLength)
 	_, _ = rand.Read(salt) // never fails
 	return fmt.Sprintf("%s$%d$%s$%s", hashScheme, hashIterations, text64(salt), text64(stretch(secret, salt, hashIterations)))
@@ -44,8 +47,8 @@ func stretch(secret string, salt []byte, iterations int) []byte {
 
 func text64(b []byte) string { return base64.RawStdEncoding.EncodeToString(b) }
 
-// checkHash says what is wrong with a stored hash.
-func checkHash(hash string) error {
+// Check says what is wrong with a stored hash.
+func Check(hash string) error {
 	_, _, _, err := splitHash(hash)
 	return err
 }
@@ -67,8 +70,8 @@ func splitHash(hash string) (salt, key []byte, iterations int, err error) {
 	return salt, key, iterations, nil
 }
 
-// matches compares a secret with a hash; it takes the same time whatever the difference.
-func matches(hash, secret string) bool {
+// Matches compares a secret with a hash; it takes the same time whatever the difference.
+func Matches(hash, secret string) bool {
 	salt, key, iterations, err := splitHash(hash)
 	return err == nil && subtle.ConstantTimeCompare(stretch(secret, salt, iterations), key) == 1
 }
