@@ -13,8 +13,9 @@ type Sample struct {
 	Packets    map[string]uint64 `json:"packets"` // by what became of them: see Fates
 	Flows      uint64            `json:"flows"`
 	FlowLimit  uint64            `json:"flowLimit"`
-	Apply      Histogram         `json:"apply"`    // seconds from a goal's arrival at the loop to its end
-	Failures   uint64            `json:"failures"` // goals that could not be enforced completely
+	Relearning float64           `json:"relearning"` // seconds for which connections of before a loss of all flows are taken up again
+	Apply      Histogram         `json:"apply"`      // seconds from a goal's arrival at the loop to its end
+	Failures   uint64            `json:"failures"`   // goals that could not be enforced completely
 }
 
 // DropSum is the number of packets of all ports that were dropped for one reason.

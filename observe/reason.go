@@ -61,6 +61,9 @@ const (
 	LimitDNS
 	LimitService
 	LimitFlows
+	GuardTCPFlags
+	FlowState
+	FlowHalfOpen
 	reasonCount
 )
 
@@ -108,6 +111,9 @@ var infos = [reasonCount]Info{
 	LimitDNS:           {LimitDNS, "limit_dns", "limit", "packets for the DNS service beyond the port's rate"},
 	LimitService:       {LimitService, "limit_service", "limit", "packets for metadata and the wire server beyond the port's rate"},
 	LimitFlows:         {LimitFlows, "limit_flows", "limit", "new flows beyond the port's rate; established flows live"},
+	GuardTCPFlags:      {GuardTCPFlags, "guard_tcp_flags", "guard", "a combination of TCP flags that no segment has"},
+	FlowState:          {FlowState, "flow_state", "flow", "a TCP segment that the state of its connection does not allow"},
+	FlowHalfOpen:       {FlowHalfOpen, "flow_half_open", "flow", "the port has used its share of connections that are not established"},
 }
 
 // Reasons lists every reason but None, by number.

@@ -165,6 +165,9 @@ func TestRuleChangesAndFlows(t *testing.T) {
 		p80, p81 := open(t, f, 1, goal.TCP, "10.0.1.5", 80), open(t, f, 1, goal.TCP, "10.0.1.5", 81)
 		life(t, f, 1, p80)
 		life(t, f, 1, p81)
+		for _, p := range []model.Packet{p80.Reply(mac(2)), p81.Reply(mac(2))} {
+			life(t, f, 2, p)
+		}
 		m.Update(next(f, flush, deny80))
 		for _, c := range []struct {
 			p     model.Packet

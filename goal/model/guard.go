@@ -153,7 +153,11 @@ func addressed(port *goal.Port, p Packet) observe.Reason {
 func carried(p Packet) observe.Reason {
 	v4 := p.EtherType == EtherIPv4
 	switch {
-	case p.Protocol == goal.TCP, p.Protocol == goal.UDP, p.Protocol == goal.ESP, p.Protocol == goal.AH:
+	case p.Protocol == goal.TCP:
+		if !flagsKnown(p.TCPFlags) {
+			return observe.GuardTCPFlags
+		}
+	case p.Protocol == goal.UDP, p.Protocol == goal.ESP, p.Protocol == goal.AH:
 	case v4 && p.Protocol == goal.ICMP, !v4 && p.Protocol == goal.ICMPv6:
 		if request, reply := p.isEcho(); !request && !reply && !p.IsError() {
 			return observe.GuardICMPType

@@ -7,9 +7,6 @@ import (
 	"ringfence/observe"
 )
 
-// Advance moves the model's clock, by which buckets fill again.
-func (m *Model) Advance(d time.Duration) { m.now += d }
-
 type bucket struct {
 	port uint32
 	kind goal.LimitKind

@@ -75,14 +75,17 @@ type Step struct {
 type Model struct {
 	FlowLimit int // flow entries on the host; beyond it FlowTableFull
 	FlowQuota int // flow entries of one port; beyond it FlowQuota
+	HalfOpen  int // of these, TCP connections that are not established; beyond it FlowHalfOpen
 	MTU       int // the largest IP packet that fits the tunnel; beyond it Answer or OverlayMTU
+
+	Relearn bool // segments of unknown TCP connections are judged like first packets, after a loss of all flows
 
 	host   *goal.Host
 	ports  map[uint32]*goal.Port
 	vnets  map[uint32]*vnet
 	groups map[string]*goal.Group
 	down   map[uint32]bool
-	flows  map[flowKey]flow
+	flows  map[flowKey]*flow
 
 	now     time.Duration // since the model was made
 	buckets map[bucket]time.Duration
@@ -96,7 +99,7 @@ type vnet struct {
 
 // New returns a model of h without flows and with every port up.
 func New(h *goal.Host) *Model {
-	m := &Model{down: map[uint32]bool{}, flows: map[flowKey]flow{}, buckets: map[bucket]time.Duration{}}
+	m := &Model{down: map[uint32]bool{}, flows: map[flowKey]*flow{}, buckets: map[bucket]time.Duration{}}
 	m.load(h)
 	return m
 }

@@ -22,6 +22,7 @@ const (
 	RST uint8 = 0x04
 	PSH uint8 = 0x08
 	ACK uint8 = 0x10
+	URG uint8 = 0x20
 )
 
 // ICMP messages that the fabric carries between VMs, and the neighbour discovery that it answers or refuses.

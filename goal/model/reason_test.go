@@ -117,7 +117,7 @@ func TestReasonsOfWhatAVMSends(t *testing.T) {
 		{"router's address", udp("fd00::1:4", "fe80::1234:5678:9abc", 1, 1), observe.ServiceAbsent},
 		{"tcp ack of nothing", tcp(func(p *model.Packet) { p.TCPFlags = model.ACK }), observe.FlowNoSYN},
 		{"tcp syn+ack of nothing", tcp(func(p *model.Packet) { p.TCPFlags = model.SYN | model.ACK }), observe.FlowNoSYN},
-		{"tcp syn+fin", tcp(func(p *model.Packet) { p.TCPFlags = model.SYN | model.FIN }), observe.FlowNoSYN},
+		{"tcp syn+fin", tcp(func(p *model.Packet) { p.TCPFlags = model.SYN | model.FIN }), observe.GuardTCPFlags},
 		{"echo reply to nothing", tcp(func(p *model.Packet) { p.Protocol, p.ICMPType = goal.ICMP, model.EchoReply }), observe.FlowNoEcho},
 		{"denied by a rule", tcp(func(p *model.Packet) { p.DstPort = 25 }), observe.ACLRule},
 		{"rules before route", tcp(func(p *model.Packet) { p.DstPort = 25; p.Dst = ip("8.8.8.8") }), observe.ACLRule},

@@ -41,10 +41,13 @@ func (w *walk) out() Verdict {
 
 // judge asks the flow table and, when the flow is not known, the rules.
 func (w *walk) judge(port *goal.Port, dir Dir) Verdict {
-	if w.known(port.Index, dir) {
+	if f := w.known(port.Index, dir); f != nil {
+		if !w.touch(f, port, dir) {
+			return w.drop(observe.FlowState)
+		}
 		return Verdict{}
 	}
-	if r := opens(w.p); r != observe.None {
+	if r := opens(w.p); r != observe.None && !w.relearns() {
 		return w.drop(r)
 	}
 	if dir == Out { // the sender's: nobody uses up another's

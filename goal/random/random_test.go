@@ -29,7 +29,7 @@ func TestPacketsReachEveryVerdict(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		for _, h := range random.Hosts(r, 40) {
 			m := model.New(h)
-			m.FlowLimit, m.FlowQuota, m.MTU = 150, 60, 1450
+			m.FlowLimit, m.FlowQuota, m.HalfOpen, m.MTU = 150, 60, 25, 1450
 			for _, p := range h.Ports {
 				m.SetDown(p.Index, r.IntN(20) == 0)
 				for range 200 {

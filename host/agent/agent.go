@@ -32,6 +32,7 @@ type Datapath interface {
 	Traffic() ([]observe.Traffic, error)
 	Flows() ([]observe.Flow, error)
 	FlowUse() (used, limit uint64, err error)
+	Relearning() (time.Duration, error)
 	Missing(ports []uint32) []string
 }
 

@@ -20,7 +20,10 @@ import (
 
 // kernel is what outlives an agent: it takes part in every fake and writes down what is done, in order.
 type kernel struct {
-	mu       sync.Mutex
+	mu sync.Mutex
+
+	relearning time.Duration
+
 	steps    []string
 	fail     map[string]error // by step, once
 	crash    func(step string) bool
@@ -112,6 +115,7 @@ func (k *kernel) Drops() ([]observe.Drop, error) {
 func (k *kernel) Traffic() ([]observe.Traffic, error) {
 	return []observe.Traffic{{Port: 1, Sent: 9}}, nil
 }
+func (k *kernel) Relearning() (time.Duration, error) { return k.relearning, nil }
 func (k *kernel) Flows() ([]observe.Flow, error) {
 	return []observe.Flow{{Port: 1, Protocol: goal.TCP, Local: netip.MustParseAddr("10.0.0.4"), Idle: time.Second}}, nil
 }

@@ -43,7 +43,16 @@ func (a *Agent) checkup() observe.Checkup {
 			Cure: "restart this host's agent: it pins and attaches again what the goal needs"}
 	}
 	c.Findings = append(c.Findings, pins)
+	if left, err := a.Datapath.Relearning(); err == nil && left > 0 {
+		c.Findings = append(c.Findings, relearning(left))
+	}
 	return c
+}
+
+// relearning is what an operator shall know while an ACK may open a flow.
+func relearning(left time.Duration) observe.Finding {
+	return observe.Finding{State: observe.Warn, Topic: "flows", What: fmt.Sprintf("all flows were lost; for %v more, segments of TCP connections that no flow knows are judged like first packets", left.Round(time.Second)),
+		Cure: "nothing to do: it ends by itself, and is the agent's setting relearn_flows"}
 }
 
 func some(list []string) string {

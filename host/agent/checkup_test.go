@@ -49,6 +49,7 @@ func finding(t *testing.T, c observe.Checkup, topic string) observe.Finding {
 
 func TestSampleOfAnAgent(t *testing.T) {
 	k := newKernel()
+	k.relearning = 7 * time.Second
 	k.fail["apply 1 [1]"] = errors.New("no luck")
 	s, a, _ := run(t, k)
 	s.goals <- host(1, port(1, "/a"))
@@ -56,8 +57,11 @@ func TestSampleOfAnAgent(t *testing.T) {
 	s.ack(t)
 	s.ready(t, 1)
 	got := asked[observe.Sample](t, a, "metrics")
-	if got.Ports != 1 || got.Ready != 1 || got.Flows != 3 || got.FlowLimit != 40 || got.Apply.Count != 2 || got.Failures != 1 || got.Packets["sent"] != 9 {
+	if got.Ports != 1 || got.Ready != 1 || got.Flows != 3 || got.FlowLimit != 40 || got.Apply.Count != 2 || got.Failures != 1 || got.Packets["sent"] != 9 || got.Relearning != 7 {
 		t.Errorf("%+v", got)
+	}
+	if f := finding(t, asked[observe.Checkup](t, a, "checkup"), "flows"); f.State != observe.Warn || !strings.Contains(f.What, "7s more") {
+		t.Errorf("%+v", f)
 	}
 	if len(got.Drops) != 1 || got.Drops[0] != (observe.DropSum{Direction: "in", Reason: "acl_rule", Packets: 3}) {
 		t.Errorf("%+v", got.Drops)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -26,7 +27,8 @@ type Config struct {
 	BPFFS         string   `yaml:"bpffs"`    // directory for pins, on a BPF file system
 	Instance      string   `yaml:"instance"` // lab or installation name: part of the name of everything in the kernel
 	Capacity      int      `yaml:"capacity,omitempty"`
-	Log           string   `yaml:"log,omitempty"` // debug, info, warn or error; empty: info
+	RelearnFlows  string   `yaml:"relearn_flows,omitempty"` // for so long after a loss of all flows connections are taken up again; empty: not at all
+	Log           string   `yaml:"log,omitempty"`           // debug, info, warn or error; empty: info
 }
 
 // Underlay is the device that carries VXLAN and the host's address on it.
@@ -66,6 +68,18 @@ func ParseConfig(b []byte) (Config, error) {
 
 var nameForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
 
+// relearn parses RelearnFlows.
+func (c *Config) relearn() (time.Duration, error) {
+	if c.RelearnFlows == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(c.RelearnFlows)
+	if err == nil && (d < time.Second || d > 10*time.Minute) {
+		err = fmt.Errorf("%v: 1s to 10m", d)
+	}
+	return d, err
+}
+
 func (c *Config) check() error {
 	var faults []error
 	fault := func(bad bool, field string, value any, want string) {
@@ -84,6 +98,8 @@ func (c *Config) check() error {
 	fault(c.Underlay.Device == "", "underlay.device", c.Underlay.Device, "a device name")
 	fault(!c.Underlay.Address.IsValid(), "underlay.address", "", "an IP address")
 	fault(c.Capacity < 0, "capacity", c.Capacity, "a number of VMs, or 0 for no bound")
+	_, err = c.relearn()
+	fault(err != nil, "relearn_flows", c.RelearnFlows, "a duration of 1s to 10m, or nothing")
 	switch c.Log {
 	case "", "debug", "info", "warn", "error":
 	default:

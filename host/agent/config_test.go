@@ -30,12 +30,12 @@ func TestConfig(t *testing.T) {
 
 // Every fault is said at once, with field, value and what was expected.
 func TestConfigSaysEverythingThatIsWrong(t *testing.T) {
-	bad := strings.NewReplacer("host1", "Host_1", "198.18.1.1:7443", "nowhere", "/run/x", "run", "under0", "''").Replace(whole) + "capacity: -1\nlog: loud\n"
+	bad := strings.NewReplacer("host1", "Host_1", "198.18.1.1:7443", "nowhere", "/run/x", "run", "under0", "''").Replace(whole) + "capacity: -1\nlog: loud\nrelearn_flows: 11m\n"
 	_, err := ParseConfig([]byte(bad))
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, want := range []string{`name "Host_1"`, `server "nowhere"`, `run_dir "run"`, `underlay.device ""`, `capacity "-1"`, `log "loud"`} {
+	for _, want := range []string{`name "Host_1"`, `server "nowhere"`, `run_dir "run"`, `underlay.device ""`, `capacity "-1"`, `log "loud"`, `relearn_flows "11m"`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v\nlacks %s", err, want)
 		}

@@ -101,6 +101,11 @@ func (a *Agent) sample() (observe.Sample, error) {
 	if s.Flows, s.FlowLimit, err = a.Datapath.FlowUse(); err != nil {
 		return observe.Sample{}, err
 	}
+	relearning, err := a.Datapath.Relearning()
+	if err != nil {
+		return observe.Sample{}, err
+	}
+	s.Relearning = relearning.Seconds()
 	dropped, passed := map[dropKey]uint64{}, map[packetKey]uint64{}
 	for _, d := range drops {
 		dropped[dropKey{d.Port, observe.DropSum{Direction: d.Dir.String(), Reason: d.Reason.String()}}] += d.Packets

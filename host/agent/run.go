@@ -41,7 +41,12 @@ func Run(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	dp, err := datapath.Open(datapath.Options{Pin: c.BPFFS, Instance: c.Instance, Underlay: c.Underlay.Address, UnderlayMTU: mtu, Log: journal.Component(log, "datapath")})
+	relearn, err := c.relearn()
+	if err != nil {
+		return err
+	}
+	dp, err := datapath.Open(datapath.Options{Pin: c.BPFFS, Instance: c.Instance, Underlay: c.Underlay.Address, UnderlayMTU: mtu, Relearn: relearn,
+		Log: journal.Component(log, "datapath")})
 	if err != nil {
 		return err
 	}

@@ -30,10 +30,11 @@ type update struct {
 	unused   map[retired]bool // blobs staged and not in force yet
 	orphans  bool             // flows of ports or addresses that are gone
 	lost     []lostAddress
-	flush    map[uint32]uint32 // portWord.key of ports whose flows are judged anew → epoch
-	checks   map[check]uint64  // words that must read back as they were written
-	moved    map[uint32]bool   // virtual networks whose forwarding state changed
-	tables   map[uint32]bool   // virtual networks that cannot be compiled
+	left     map[remoteEnd]bool // addresses that no NIC of a virtual network has any more
+	flush    map[uint32]uint32  // portWord.key of ports whose flows are judged anew → epoch
+	checks   map[check]uint64   // words that must read back as they were written
+	moved    map[uint32]bool    // virtual networks whose forwarding state changed
+	tables   map[uint32]bool    // virtual networks that cannot be compiled
 	combined map[uint32][]combo
 }
 
@@ -54,6 +55,12 @@ type retired struct {
 type lostAddress struct {
 	port uint32 // portWord.key
 	ip   netip.Addr
+}
+
+// remoteEnd is an address as a flow's other end.
+type remoteEnd struct {
+	vni, family uint32
+	ip          [16]byte
 }
 
 // check names a word.
@@ -96,7 +103,7 @@ func (d *Datapath) begin(h *goal.Host, devices func(uint32) (int, bool)) *update
 	return &update{d: d, h: h, k: &d.kernel, devices: devices,
 		plans: map[uint32]plan{}, groups: map[string]*goal.Group{}, before: map[[16]byte][16]byte{}, rules: map[string][16]byte{}, staged: map[string][]bpf.Inner{},
 		unused: map[retired]bool{}, checks: map[check]uint64{}, moved: map[uint32]bool{},
-		flush: map[uint32]uint32{}, tables: map[uint32]bool{}, combined: map[uint32][]combo{}}
+		flush: map[uint32]uint32{}, left: map[remoteEnd]bool{}, tables: map[uint32]bool{}, combined: map[uint32][]combo{}}
 }
 
 // steps are in the order of the laws; a process may die between any two of them.

@@ -48,8 +48,8 @@ func (d *Datapath) collect() (int, error) {
 	})
 }
 
-// forget deletes the entries of ports and addresses that are gone.
-func (d *Datapath) forget(lost []lostAddress) error {
+// forget deletes the entries of ports and addresses that are gone, at either end of them. The caller holds mu.
+func (d *Datapath) forget(lost []lostAddress, left map[remoteEnd]bool) error {
 	type end struct {
 		port, family uint32
 		ip           [16]byte
@@ -58,7 +58,14 @@ func (d *Datapath) forget(lost []lostAddress) error {
 	for _, l := range lost {
 		gone[end{l.port, family(l.ip), addr16(l.ip)}] = true
 	}
+	networks := map[uint32]uint32{} // portWord.key → VNI
+	for _, p := range d.kernel.ports {
+		networks[p.word.key()] = p.record.VNI
+	}
 	_, err := d.sweepAll(func(e flowEntry) verdict {
+		if left[remoteEnd{networks[e.port], e.family, e.remote}] {
+			return force
+		}
 		if e.orphan || gone[end{e.port, e.family, e.local}] {
 			return force
 		}
@@ -93,6 +100,7 @@ type flowEntry struct {
 	flowValue
 	port, family uint32
 	local        [16]byte
+	remote       [16]byte
 	orphan       bool
 	now          uint64
 }
@@ -111,12 +119,13 @@ func (d *Datapath) sweepAll(decide func(flowEntry) verdict) (int, error) {
 		keys[w.key()] = true
 	}
 	n4, err4 := sweep(d, "4", func(k flowKey4, v flowValue) verdict {
-		var l [16]byte
+		var l, r [16]byte
 		copy(l[12:], k.Local[:])
-		return decide(flowEntry{v, k.Port, 4, l, !keys[k.Port], now})
+		copy(r[12:], k.Remote[:])
+		return decide(flowEntry{v, k.Port, 4, l, r, !keys[k.Port], now})
 	})
 	n6, err6 := sweep(d, "6", func(k flowKey6, v flowValue) verdict {
-		return decide(flowEntry{v, k.Port, 6, k.Local, !keys[k.Port], now})
+		return decide(flowEntry{v, k.Port, 6, k.Local, k.Remote, !keys[k.Port], now})
 	})
 	return n4 + n6, errors.Join(err4, err6)
 }

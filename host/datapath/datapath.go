@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/cilium/ebpf"
 
@@ -35,7 +36,12 @@ type Options struct {
 	Log         *slog.Logger // nil: discarded
 	Flows       int          // entries of the IPv4 flow table (the IPv6 table has a quarter): default 262,144
 	Ports       int          // ports: default 1,024
+	HalfOpen    int          // TCP connections of one port that are not established: default a 16th of Flows
 	Groups      int          // rule groups bound to virtual networks: default 1,024
+
+	// For how long after a loss of all state (a reboot, another layout) segments of established TCP connections are judged like
+	// first packets instead of being dropped. Default: not at all.
+	Relearn time.Duration
 
 	testing bool // programs report verdicts to test runs
 }
@@ -54,6 +60,9 @@ func (o *Options) complete() error {
 		if *n.at == 0 {
 			*n.at = n.def
 		}
+	}
+	if o.HalfOpen == 0 {
+		o.HalfOpen = max(1, o.Flows/16)
 	}
 	if o.Ports > 1<<16-1 {
 		return fmt.Errorf("ports %d: at most 65,535", o.Ports)
@@ -99,13 +108,15 @@ func Open(o Options) (*Datapath, error) {
 	if err != nil {
 		return nil, fmt.Errorf("datapath: %w", err)
 	}
+	_, err = os.Stat(filepath.Join(o.maps(), "flows4"))
+	lost := errors.Is(err, fs.ErrNotExist)
 	coll, err := load(o, clock.Hz)
 	if err != nil {
 		clock.Close()
 		return nil, fmt.Errorf("datapath: %w", err)
 	}
 	d := &Datapath{opts: o, coll: coll, clock: clock, stop: make(chan struct{})}
-	if err := d.start(); err != nil {
+	if err := d.start(lost); err != nil {
 		coll.Close()
 		clock.Close()
 		return nil, fmt.Errorf("datapath: %w", err)
@@ -114,8 +125,18 @@ func Open(o Options) (*Datapath, error) {
 	return d, nil
 }
 
-func (d *Datapath) start() error {
+func (d *Datapath) start(lost bool) error {
+	now, err := d.clock.Now()
+	if err != nil {
+		return err
+	}
 	if err := d.configure(func(c *hostConfig) {
+		switch {
+		case d.opts.Relearn == 0:
+			c.Relearn = 0
+		case lost:
+			c.Relearn = now + uint64(d.opts.Relearn.Seconds()*float64(d.clock.Hz))
+		}
 		c.Underlay = d.opts.Underlay.As4()
 		c.Frame = uint32(d.opts.UnderlayMTU - encapsulation)
 	}); err != nil {

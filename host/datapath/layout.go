@@ -17,6 +17,7 @@ const layout = "5"
 type hostConfig struct {
 	Underlay                [4]byte
 	Overlay, Service, Frame uint32
+	Relearn                 uint64 // tick
 }
 
 type meta struct {
@@ -31,10 +32,10 @@ type subnet4 struct{ Net, Mask [4]byte }
 type portRecord struct {
 	Index, VNI, VNet, Ifindex uint32
 	NICGroup, SubnetGroup     uint32
-	Quota, Idle               uint32
+	Quota, HalfOpen, Idle     uint32
 	MAC                       goal.MAC
 	Has4, Has6, More, Kind    uint8
-	Unused                    [6]uint8
+	Unused                    [2]uint8
 	IP4                       [addrs][4]byte
 	Net4                      [addrs]subnet4
 	IP6                       [addrs][16]byte
@@ -116,17 +117,31 @@ type flowKey6 struct {
 }
 
 type flowValue struct {
-	Seen                  uint64
-	DestSlot              uint32
-	DestHost              [4]byte
-	PeerWord              uint64
-	ACLEpoch, FwdEpoch    uint32
-	State, TCP, Idle, Dir uint32
+	Seen               uint64
+	DestSlot           uint32
+	DestHost           [4]byte
+	PeerWord           uint64
+	ACLEpoch, FwdEpoch uint32
+	State, TCP, Other  uint32
+	Idle               uint16
+	Dir, Unused        uint8
 }
 
 const (
 	flowLive = 1
 	flowDead = 2
+)
+
+// shareValue is how many flow entries a port has.
+type shareValue struct{ Flows, HalfOpen uint32 }
+
+// States of a TCP connection; tcp_after in bpf/flow.h moves them.
+const (
+	tcpHalfOpen  = 1
+	tcpAnswered  = 2
+	tcpFinOpener = 4
+	tcpFinOther  = 8
+	tcpReset     = 16
 )
 
 type ownKey struct {

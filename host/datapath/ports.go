@@ -32,7 +32,7 @@ func (u *update) placePort(p *goal.Port) error {
 	if err := u.maps("port_words").Put(s.slot, w); err != nil {
 		return fmt.Errorf("port %d: %w", p.Index, err)
 	}
-	if err := u.maps("port_flows").Put(s.slot, uint32(0)); err != nil {
+	if err := u.maps("port_flows").Put(s.slot, shareValue{}); err != nil {
 		return fmt.Errorf("port %d: %w", p.Index, err)
 	}
 	if err := u.maps("port_buckets").Put(s.slot, bucketRecord{}); err != nil {
@@ -96,7 +96,7 @@ func (u *update) publishPort(p *goal.Port, s *portState) error {
 // record is a port as the programs know it, and whether it has everything that it needs to be up.
 func (u *update) record(p *goal.Port) (r portRecord, up bool) {
 	up = true
-	r = portRecord{Index: p.Index, VNI: p.VNI, MAC: p.MAC, Quota: u.quota(), Idle: defaultIdle}
+	r = portRecord{Index: p.Index, VNI: p.VNI, MAC: p.MAC, Quota: u.quota(), HalfOpen: uint32(u.d.opts.HalfOpen), Idle: defaultIdle}
 	for k := range goal.LimitKinds {
 		l := p.Limits.Of(k)
 		r.Limits[k] = rateRecord{Gap: l.Gap(), Burst: l.Burst}

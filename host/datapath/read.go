@@ -239,16 +239,15 @@ func (d *Datapath) Flows() ([]observe.Flow, error) {
 }
 
 func (v *flowValue) state(proto uint8) string {
-	const replied, finOpener, finOther, rst = 1, 2, 4, 8
 	switch {
 	case proto != 6:
 		return "established"
-	case v.TCP&rst != 0, v.TCP&finOpener != 0 && v.TCP&finOther != 0:
+	case v.TCP&tcpReset != 0, v.TCP&tcpFinOpener != 0 && v.TCP&tcpFinOther != 0:
 		return "closed"
-	case v.TCP&(finOpener|finOther) != 0:
+	case v.TCP&tcpHalfOpen != 0:
+		return "opening"
+	case v.TCP&(tcpFinOpener|tcpFinOther) != 0:
 		return "closing"
-	case v.TCP&replied != 0:
-		return "established"
 	}
-	return "opening"
+	return "established"
 }

@@ -122,6 +122,7 @@ func (u *update) removeEndpoints() error {
 				return fmt.Errorf("endpoint %v of virtual network %d: %w", ip, vni, err)
 			}
 			delete(v.endpoints, ip)
+			u.left[remoteEnd{vni, family(ip), addr16(ip)}] = true
 			u.moved[vni] = true
 		}
 	}
@@ -155,8 +156,8 @@ func (u *update) finish() error {
 			return fmt.Errorf("flows of changed groups: %w", err)
 		}
 	}
-	if u.orphans || len(u.lost) > 0 {
-		if err := u.d.forget(u.lost); err != nil {
+	if u.orphans || len(u.lost) > 0 || len(u.left) > 0 {
+		if err := u.d.forget(u.lost, u.left); err != nil {
 			return fmt.Errorf("flows of what is gone: %w", err)
 		}
 	}

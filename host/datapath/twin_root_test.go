@@ -152,16 +152,21 @@ func (j *judge) in(vni uint32, outer netip.Addr, frame []byte) (model.Verdict, [
 	return j.run("overlay_in", frame, c)
 }
 
-// event is one frame that enters the host.
+// twinEvent is one frame that enters the host.
 type twinEvent struct {
 	after time.Duration // since the one before
 	port  uint32        // out of this port, or
 	vni   uint32
 	outer netip.Addr
 	frame []byte
+
+	seconds uint64 // or so much time goes by
 }
 
 func (e twinEvent) String() string {
+	if e.seconds != 0 {
+		return fmt.Sprintf("%d s go by", e.seconds)
+	}
 	if e.port != 0 {
 		return fmt.Sprintf("+%v out %d %s", e.after, e.port, hex.EncodeToString(e.frame))
 	}
@@ -169,6 +174,15 @@ func (e twinEvent) String() string {
 }
 
 func (j *judge) both(m *model.Model, e twinEvent) (want, got model.Verdict) {
+	if e.seconds != 0 {
+		m.Advance(time.Duration(e.seconds) * time.Second)
+		j.now += e.seconds * uint64(time.Second)
+		j.advance(e.seconds)
+		if _, err := j.d.collect(); err != nil {
+			j.t.Fatal(err)
+		}
+		return want, got
+	}
 	m.Advance(e.after)
 	j.now += uint64(e.after)
 	p := model.Parse(e.frame)
@@ -251,7 +265,7 @@ func (j *judge) duel(h *goal.Host, r *rand.Rand, n int, seen map[string]int) int
 		if r.IntN(3) == 0 {
 			e.after = time.Duration(r.IntN(1 << r.IntN(24)))
 		}
-		if !runnable(e.frame) {
+		if e.seconds == 0 && !runnable(e.frame) {
 			continue
 		}
 		history = append(history, e)
@@ -287,7 +301,11 @@ func runnable(f []byte) bool {
 }
 
 // next is a frame: an answer to one that was delivered, or a new one; now and then with several bytes changed.
+// Time goes by in steps that take longer than the test itself, and no sum of which is within some seconds before an idle time.
 func (j *judge) next(h *goal.Host, r *rand.Rand, delivered []twinEvent) twinEvent {
+	if r.IntN(100) == 0 {
+		return twinEvent{seconds: uint64(11 * []int{1, 1, 5, 5, 21}[r.IntN(5)])}
+	}
 	e := j.sane(h, r, delivered)
 	if n := len(e.frame); n > 14 && r.IntN(12) == 0 {
 		for range 1 + r.IntN(6) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"ringfence/host/kernel/bpf"
 )
@@ -22,13 +23,26 @@ func (d *Datapath) FlowUse() (used, limit uint64, err error) {
 		return 0, limit, fmt.Errorf("datapath: flows in use: %w", err)
 	}
 	for slot := range slots {
-		var n uint32
+		var n shareValue
 		if err := d.coll.Maps["port_flows"].Lookup(slot, &n); err != nil {
 			return 0, limit, fmt.Errorf("datapath: flows in use: %w", err)
 		}
-		used += uint64(n)
+		used += uint64(n.Flows)
 	}
 	return used, limit, nil
+}
+
+// Relearning says for how much longer segments of unknown TCP connections are judged like first packets: Options.Relearn.
+func (d *Datapath) Relearning() (time.Duration, error) {
+	var c hostConfig
+	if err := d.coll.Maps["host_config"].Lookup(uint32(0), &c); err != nil {
+		return 0, fmt.Errorf("datapath: host configuration: %w", err)
+	}
+	now, err := d.clock.Now()
+	if err != nil {
+		return 0, fmt.Errorf("datapath: %w", err)
+	}
+	return time.Duration((max(c.Relearn, now) - now) * uint64(time.Second) / d.clock.Hz), nil
 }
 
 // Missing says what is not pinned or not on a device and must be: every map, and the links of the tunnel, the service device and the

@@ -73,6 +73,7 @@ var catalogue = []Metric{
 	{"ringfence_host_packets_total", counter, "Packets that were not dropped, by what became of them; sent counts all that VMs sent.", []string{"host", "fate"}},
 	{"ringfence_host_flows", gauge, "Entries of the flow tables in use.", []string{"host"}},
 	{"ringfence_host_flows_limit", gauge, "Entries that the flow tables have room for; when they are full, new flows are dropped.", []string{"host"}},
+	{"ringfence_host_flows_relearning_seconds", gauge, "For how much longer segments of unknown TCP connections are judged like first packets, after a loss of all flows.", []string{"host"}},
 	{"ringfence_host_apply_seconds", histogram, "How long the agent took to bring the kernel to a goal.", []string{"host"}},
 	{"ringfence_host_apply_failures_total", counter, "Goals that the agent could not enforce completely; it tries again.", []string{"host"}},
 }

@@ -73,6 +73,7 @@ func sample(s *observe.Sample, put func(name string, value float64, labels ...st
 	}
 	put("flows", float64(s.Flows))
 	put("flows_limit", float64(s.FlowLimit))
+	put("flows_relearning_seconds", s.Relearning)
 	put("apply_failures_total", float64(s.Failures))
 }
 

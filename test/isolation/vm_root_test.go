@@ -381,8 +381,13 @@ func (w *trial) crafted(m *vm, from string) {
 	} {
 		w.add(from, observe.GuardMalformed, name, make)
 	}
-	for name, flags := range map[string]byte{"ACK": model.ACK, "SYN+ACK": model.SYN | model.ACK, "SYN+FIN": model.SYN | model.FIN, "RST": model.RST, "FIN": model.FIN, "nothing": 0, "everything": 0x3f} {
+	for name, flags := range map[string]byte{"ACK": model.ACK, "SYN+ACK": model.SYN | model.ACK, "RST": model.RST, "FIN+ACK": model.FIN | model.ACK} {
 		w.add(from, observe.FlowNoSYN, "TCP of no connection: "+name, func(mark []byte) []byte {
+			return packet(gateway, mac, m.ip, near.ip, goal.TCP, tcp(4007+uint16(flags), 80, flags, mark))
+		})
+	}
+	for name, flags := range map[string]byte{"SYN+FIN": model.SYN | model.FIN, "SYN+RST": model.SYN | model.RST, "FIN": model.FIN, "nothing": 0, "everything": 0x3f} {
+		w.add(from, observe.GuardTCPFlags, "TCP of crafted flags: "+name, func(mark []byte) []byte {
 			return packet(gateway, mac, m.ip, near.ip, goal.TCP, tcp(4007+uint16(flags), 80, flags, mark))
 		})
 	}

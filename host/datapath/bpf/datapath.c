@@ -5,8 +5,8 @@
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 
-// A receiver that had the flow when its word was what it is now still has it: both halves are touched and die together. Then
-// there is nothing to ask there.
+// A receiver that had the flow when its word was what it is now still has it: both halves die together, and gc.h asks the one
+// when the other seems idle. Then there is nothing to ask there, unless it has to hear of a new state. It is not remembered while its connection is half open.
 INLINE int both_know(const struct flow *f, struct pkt *p, u32 slot)
 {
 	if (p->tcp_flags & (SYN | FIN | RST))
@@ -24,6 +24,7 @@ INLINE int both_know(const struct flow *f, struct pkt *p, u32 slot)
 	p->index = to->index;
 	p->ifindex = to->ifindex;
 	p->peer_word = word;
+	p->settled = 1;
 	copy(p->mac, to->mac, 6);
 	return 1;
 }
@@ -57,13 +58,16 @@ INLINE int answered(struct __sk_buff *skb, struct pkt *p, struct port *port, u32
 INLINE int forward(struct __sk_buff *skb, struct pkt *p, struct port *port, u64 word, u32 epoch)
 {
 	u32 slot = p->slot, index = p->index;
+	p->sender = PORT_KEY(word);
 	as_quoted(p);
 	struct flow *f = current_flow(p, port, word, OUT);
-	int r, moved = 1;
+	int r, moved = 0;
 	u64 dest = 0;
 
 	if (f) {
-		moved = p->error ? 0 : touch(f, p, OUT, port->idle);
+		moved = p->error ? GOES_ON : touch(f, p, OUT, slot, port->idle);
+		if (moved == NOT_NOW)
+			return drop(skb, p, FLOW_STATE);
 		if (f->fwd_epoch == epoch)
 			dest = *(volatile u64 *)&f->dest;
 	} else if ((r = judge_new(p, port, OUT)))
@@ -95,7 +99,7 @@ INLINE int forward(struct __sk_buff *skb, struct pkt *p, struct port *port, u64 
 				return drop(skb, p, r);
 			return answered(skb, p, port, n);
 		}
-		if (!f && (r = open_flow(p, word, OUT, port->quota, port->idle)))
+		if (!f && (r = open_flow(p, port, word, OUT, 0)))
 			return drop(skb, p, r);
 		return encapsulate(skb, p, c, host);
 	}
@@ -103,11 +107,13 @@ INLINE int forward(struct __sk_buff *skb, struct pkt *p, struct port *port, u64 
 	if (!(f && !moved && both_know(f, p, peer)) && (r = receive(p, peer, 0)))
 		return drop(skb, p, r);
 	if (f) {
-		if (f->peer_word != p->peer_word && !p->error) // an error keeps neither half alive
+		if (p->settled && f->peer_word != p->peer_word)
 			f->peer_word = p->peer_word;
+		if (f->other != PORT_KEY(p->peer_word))
+			f->other = PORT_KEY(p->peer_word);
 	} else {
 		u32 made = p->made;
-		if ((r = open_flow(p, word, OUT, port->quota, port->idle))) {
+		if ((r = open_flow(p, port, word, OUT, PORT_KEY(p->peer_word)))) {
 			if (made && (f = find_flow(p, PORT_KEY(p->peer_word), IN)))
 				kill(f);
 			p->slot = slot;

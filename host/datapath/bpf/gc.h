@@ -59,22 +59,45 @@ INLINE u32 denied(struct flow *f, struct pkt *p, u32 key)
 	return 0;
 }
 
+// The other half of a local conversation.
+INLINE struct flow *half4(const struct flow *f, const struct flow_key4 *k)
+{
+	struct flow_key4 o = {.port = f->other, .proto = k->proto, .local = k->remote, .remote = k->local, .lport = k->rport, .rport = k->lport};
+	return o.port ? bpf_map_lookup_elem(&flows4, &o) : 0;
+}
+
+INLINE struct flow *half6(const struct flow *f, const struct flow_key6 *k)
+{
+	struct flow_key6 o = {.port = f->other, .proto = k->proto, .local = k->remote, .remote = k->local, .lport = k->rport, .rport = k->lport};
+	return o.port ? bpf_map_lookup_elem(&flows6, &o) : 0;
+}
+
+// Says whether an entry has been silent for its time. What packets of a local conversation touch is their sender's half.
+INLINE int silent(struct flow *f, struct flow *half)
+{
+	if (bpf_jiffies64() - f->seen < f->idle * hz)
+		return 0;
+	if (half && half->state == FLOW_LIVE && !closed_tcp(f->tcp) && !closed_tcp(half->tcp) && half->seen > f->seen)
+		f->seen = half->seen;
+	return bpf_jiffies64() - f->seen >= f->idle * hz;
+}
+
 // Marks or sweeps one entry. It returns 1 when it did.
-INLINE u32 collect(void *map, void *key, struct flow *f, u32 port, u32 todo)
+INLINE u32 collect(void *map, void *key, struct flow *f, struct flow *half, u32 port, u32 todo)
 {
 	if (todo & GC_MARK) {
-		if (!(todo & GC_FORCE) && bpf_jiffies64() - f->seen < f->idle * hz)
+		if (!(todo & GC_FORCE) && !silent(f, half))
 			return f->state == FLOW_DEAD;
 		return __sync_val_compare_and_swap(&f->state, FLOW_LIVE, FLOW_DEAD) != FLOW_GONE;
 	}
 	if (__sync_val_compare_and_swap(&f->state, FLOW_DEAD, FLOW_GONE) != FLOW_DEAD)
 		return 0;
+	u32 tcp = f->tcp;
 	bpf_map_delete_elem(map, key);
 	u32 slot = port >> 16;
 	u64 *word = bpf_map_lookup_elem(&port_words, &slot);
-	u32 *used = bpf_map_lookup_elem(&port_flows, &slot);
-	if (word && used && PORT_KEY(*word) == port && *used)
-		__sync_fetch_and_add(used, -1);
+	if (word && PORT_KEY(*word) == port)
+		share_add(slot, -1, tcp & TCP_HALF_OPEN ? -1 : 0);
 	return 1;
 }
 
@@ -88,7 +111,7 @@ static long collect_one4(u32 i, struct gc *gc)
 	if (f && gc->todo & GC_JUDGE)
 		gc->done += denied(f, opener(f, 4, k->proto, &local, &remote, k->lport, k->rport), k->port);
 	else if (f)
-		gc->done += collect(&flows4, k, f, k->port, gc->todo);
+		gc->done += collect(&flows4, k, f, half4(f, k), k->port, gc->todo);
 	return 0;
 }
 
@@ -101,7 +124,7 @@ static long collect_one6(u32 i, struct gc *gc)
 	if (f && gc->todo & GC_JUDGE)
 		gc->done += denied(f, opener(f, 6, k->proto, &k->local, &k->remote, k->lport, k->rport), k->port);
 	else if (f)
-		gc->done += collect(&flows6, k, f, k->port, gc->todo);
+		gc->done += collect(&flows6, k, f, half6(f, k), k->port, gc->todo);
 	return 0;
 }
 

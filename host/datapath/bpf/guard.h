@@ -110,11 +110,21 @@ INLINE int guard_multicast(const struct pkt *p, const struct port *port)
 	return p->dst.b[0] == 0xff || !(p->dst.d[0] | p->dst.d[1]);
 }
 
+// Combinations of flags that TCP knows: SYN, SYN ACK, ACK, FIN ACK, RST and RST ACK; with URG SYN, ACK and FIN ACK.
+INLINE int tcp_flags_known(u32 flags)
+{
+	const u32 known = 1 << SYN | 1 << (SYN | ACK) | 1 << ACK | 1 << (FIN | ACK) | 1 << RST | 1 << (RST | ACK) | 1 << (SYN | 8) |
+			  1 << (ACK | 8) | 1 << (FIN | ACK | 8);
+	return known >> ((flags & (FIN | SYN | RST | ACK)) | (flags & URG) >> 2) & 1;
+}
+
 // Protocols and messages that virtual networks carry.
 INLINE int guard_carried(const struct pkt *p)
 {
 	switch (p->proto) {
-	case TCP: case UDP: case ESP: case AH:
+	case TCP:
+		return tcp_flags_known(p->tcp_flags) ? 0 : GUARD_TCP_FLAGS;
+	case UDP: case ESP: case AH:
 		return 0;
 	case ICMP:
 		if (p->family != 4)

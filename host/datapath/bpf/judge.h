@@ -2,13 +2,22 @@
 #pragma once
 #include "route.h"
 
+// After a loss of all state, and for as long as the operator has said: a segment of a connection that was established before is
+// judged like a first packet.
+INLINE int relearns(const struct pkt *p)
+{
+	u32 none = 0;
+	struct config *c = bpf_map_lookup_elem(&host_config, &none);
+	return c && p->proto == TCP && !p->error && doing(p) == ACK && bpf_jiffies64() < c->relearn;
+}
+
 // Asks the rules about a packet that would open a flow. It returns the reason to drop.
 GLOBAL int judge_new(struct pkt *p, struct port *port, u32 dir)
 {
 	int r;
 	if (!p || !port)
 		return INTERNAL;
-	if (p->cannot_open)
+	if (p->cannot_open && !relearns(p))
 		return p->cannot_open;
 	if (dir == OUT && (r = limit(p, port, OF_FLOWS, 1))) // the sender's: nobody uses up another's
 		return r;
@@ -83,7 +92,7 @@ GLOBAL int receive(struct pkt *p, u32 slot, be32 host)
 	if (!p)
 		return INTERNAL;
 	p->dir = IN;
-	p->made = 0;
+	p->made = p->settled = 0;
 	u64 *at = bpf_map_lookup_elem(&port_words, &slot);
 	u64 word = at ? *(volatile u64 *)at : 0;
 	u32 record = slot * 2 + PORT_HALF(word);
@@ -100,11 +109,14 @@ GLOBAL int receive(struct pkt *p, u32 slot, be32 host)
 	p->peer_word = word;
 	copy(p->mac, port->mac, 6);
 	if (f) {
-		if (!p->error)
-			touch(f, p, IN, port->idle);
+		if (!p->error && touch(f, p, IN, slot, port->idle) == NOT_NOW)
+			return FLOW_STATE;
+		p->settled = !(f->tcp & TCP_HALF_OPEN);
+		if (!host && f->other != p->sender)
+			f->other = p->sender;
 		return 0;
 	}
 	if ((r = judge_new(p, port, IN)))
 		return r;
-	return open_flow(p, word, IN, port->quota, port->idle);
+	return open_flow(p, port, word, IN, host ? 0 : p->sender);
 }

@@ -4,7 +4,7 @@
 
 enum { ETH_IP4 = 0x0800, ETH_ARP = 0x0806, ETH_VLAN = 0x8100, ETH_QINQ = 0x88a8, ETH_IP6 = 0x86dd };
 enum { ICMP = 1, TCP = 6, UDP = 17, ESP = 50, AH = 51, ICMP6 = 58 };
-enum { FIN = 1, SYN = 2, RST = 4, ACK = 16 };
+enum { FIN = 1, SYN = 2, RST = 4, ACK = 16, URG = 32 };
 
 struct where { // where an address is
 	be32 host;
@@ -34,12 +34,13 @@ struct pkt {
 	u8 head;    // bytes of the IP and transport headers
 	u8 made;    // the receiver's flow was made by this packet
 	u8 error;   // of an ICMP error: its type
-	u8 unused;
+	u8 settled; // the receiver's flow is there and no half-open connection
 
 	// Behind this nothing is read before it is written.
 	union addr target; // of a neighbour solicitation
 	u64 now;           // of a test run: its clock, in nanoseconds
 	u64 peer_word;     // of the receiving port, with its device and MAC
+	u32 sender;        // PORT_KEY of a sender on this host
 	u32 ifindex;
 	u8 mac[6];
 	u32 fwd_epoch;

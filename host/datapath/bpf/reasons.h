@@ -45,5 +45,8 @@ enum reason {
 	LIMIT_DNS = 40, // packets for the DNS service beyond the port's rate
 	LIMIT_SERVICE = 41, // packets for metadata and the wire server beyond the port's rate
 	LIMIT_FLOWS = 42, // new flows beyond the port's rate; established flows live
-	REASONS = 43,
+	GUARD_TCP_FLAGS = 43, // a combination of TCP flags that no segment has
+	FLOW_STATE = 44, // a TCP segment that the state of its connection does not allow
+	FLOW_HALF_OPEN = 45, // the port has used its share of connections that are not established
+	REASONS = 46,
 };

@@ -19,6 +19,7 @@ struct config {
 	u32 overlay; // ifindex of the VXLAN device, 0: none
 	u32 service; // ifindex of the host side of the service device, 0: none
 	u32 frame;   // largest inner frame without its Ethernet header that fits the underlay
+	u64 relearn; // tick until which connections of before a loss of state are taken up again
 };
 
 // A port's word publishes its record. It is what changes when a port changes; it is never equal for two ports.
@@ -44,11 +45,11 @@ enum limit_kind { OF_ARP = 0, OF_ND, OF_DHCP, OF_DNS, OF_SERVICE, OF_FLOWS, LIMI
 struct port {
 	u32 index, vni, vnet, ifindex;
 	u32 nic_group, subnet_group; // slots of group_words; 0: this level allows
-	u32 quota;                   // flow entries
+	u32 quota, half_open;        // flow entries; those of TCP connections that are not established
 	u32 idle;                    // seconds an established flow may be silent
 	u8 mac[6];
 	u8 has4, has6, more; // more: the port has addresses that are not below but in own_addrs
-	u8 kind, unused[6];
+	u8 kind, unused[2];
 	be32 ip4[ADDRS]; // the unused ones repeat the first
 	struct subnet4 net4[ADDRS];
 	union addr ip6[ADDRS];
@@ -102,6 +103,11 @@ struct flow_key6 {
 
 enum { FLOW_LIVE = 1, FLOW_DEAD = 2, FLOW_GONE = 3 };
 
+// How many flow entries a port has.
+struct share {
+	u32 flows, half_open;
+};
+
 struct flow {
 	u64 seen;      // in ticks of the kernel; moves in steps of a second
 	u64 dest;      // host:32 slot:32 as route found it; published by one store
@@ -109,8 +115,10 @@ struct flow {
 	u32 acl_epoch, fwd_epoch;
 	u32 state; // FLOW_*: moved by compare-and-swap
 	u32 tcp;   // TCP_*
-	u32 idle;  // seconds
-	u32 opened; // direction of the packet that opened it
+	u32 other; // PORT_KEY of the port on this host that has the other half of the conversation, 0: none
+	u16 idle;  // seconds
+	u8 opened; // direction of the packet that opened it
+	u8 unused;
 };
 
 struct own_key {
@@ -171,7 +179,7 @@ MAP(device_ports, MAP_HASH, u32, u32, 1024);     // the same for larger ones
 MAP(index_ports, MAP_HASH, u32, u32, 1024);  // port index → slot
 MAP(port_words, MAP_ARRAY, u32, u64, 1024);
 MAP(port_records, MAP_ARRAY, u32, struct port, 2048); // slot × 2 + half
-MAP(port_flows, MAP_ARRAY, u32, u32, 1024);           // flow entries in use by a port
+MAP(port_flows, MAP_ARRAY, u32, struct share, 1024);
 MAP(port_buckets, MAP_ARRAY, u32, struct buckets, 1024); // by slot
 MAP(vnet_slots, MAP_HASH, u32, struct slot, 1024); // by VNI
 MAP(vnet_words, MAP_ARRAY, u32, u64, 1024);
