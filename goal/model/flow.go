@@ -92,10 +92,8 @@ func (w *walk) relearns() bool {
 
 // known looks p's flow up at a port. A SYN on a closed connection opens another one.
 func (w *walk) known(port uint32, dir Dir) *flow {
-	k := keyOf(port, dir, w.p)
-	f := w.m.flows[k]
-	if f != nil && w.p.Protocol == goal.TCP && f.tcp.closed() && opens(w.p) == observe.None {
-		delete(w.m.flows, k)
+	f := w.m.flows[keyOf(port, dir, w.p)]
+	if f != nil && w.reopens(f) {
 		f = nil
 	}
 	if f != nil {
@@ -104,6 +102,10 @@ func (w *walk) known(port uint32, dir Dir) *flow {
 		w.step("flow", "miss")
 	}
 	return f
+}
+
+func (w *walk) reopens(f *flow) bool {
+	return w.p.Protocol == goal.TCP && f.tcp.closed() && opens(w.p) == observe.None
 }
 
 // touch is a packet of a known flow; false: its state does not allow it. An error keeps nothing alive, and nothing keeps alive
@@ -172,7 +174,7 @@ func (w *walk) open(ends ...end) Verdict {
 	var made []flowKey
 	for _, e := range ends {
 		k := keyOf(e.port, e.dir, w.p)
-		if _, known := w.m.flows[k]; known {
+		if f := w.m.flows[k]; f != nil && !w.reopens(f) {
 			continue
 		}
 		if r := w.m.room(e.port, w.p); r != observe.None {

@@ -106,7 +106,7 @@ func (w *walk) overlay(vni uint32, outer netip.Addr) Verdict {
 	if r := inner(w.p); r != observe.None {
 		return w.drop(r)
 	}
-	if e, ok := n.endpoints[w.p.Src]; !ok || e.Host != outer {
+	if e, ok := n.endpoints[w.p.Src]; !ok || e.Host != outer || outer == w.m.host.Underlay {
 		return w.drop(observe.OverlaySender)
 	}
 	e, ok := n.endpoints[w.p.Dst]

@@ -10,7 +10,7 @@ import (
 )
 
 // layout is the number of what bpf/state.h lays out. Pins of different layouts never meet: it is part of the pin directory.
-const layout = "5"
+const layout = "6"
 
 // Go's view of bpf/state.h: the same fields in the same order, padding written out.
 

@@ -57,16 +57,14 @@ INLINE int closed_tcp(u32 tcp) { return tcp & TCP_RESET || (tcp & TCP_FIN_OPENER
 INLINE u32 doing(const struct pkt *p) { return p->tcp_flags & (SYN | ACK | RST | FIN); }
 
 // A SYN on a closed connection opens another one: it is judged like the first packet that it is.
+INLINE int reopens(const struct flow *f, const struct pkt *p) { return p->proto == TCP && closed_tcp(f->tcp) && doing(p) == SYN; }
+
 INLINE struct flow *find_flow(const struct pkt *p, u32 port, u32 dir)
 {
 	struct flow *f = find_any(p, port, dir);
 	if (!f || f->state != FLOW_LIVE)
 		return 0;
-	if (p->proto == TCP && closed_tcp(f->tcp) && doing(p) == SYN) {
-		kill(f);
-		return 0;
-	}
-	return f;
+	return reopens(f, p) ? 0 : f;
 }
 
 INLINE u32 first_idle(const struct pkt *p, u32 idle)
@@ -157,12 +155,15 @@ INLINE long insert(const struct pkt *p, u32 port, u32 dir, const struct flow *f)
 	return bpf_map_update_elem(&flows6, &k, f, NOEXIST);
 }
 
-// Somebody else's entry for the same conversation: 1, made on another CPU just now; 2, dead and not collected yet, and now p's.
+// Somebody else's entry for the same conversation: 1, made on another CPU just now; 2, closed or dead and not collected yet, and
+// now p's.
 INLINE int adopt(struct pkt *p, u64 word, u32 dir, const struct flow *fresh)
 {
 	struct flow *f = find_any(p, PORT_KEY(word), dir);
 	if (!f)
 		return 0;
+	if (f->state == FLOW_LIVE && reopens(f, p))
+		kill(f);
 	if (f->state == FLOW_LIVE)
 		return 1;
 	if (__sync_val_compare_and_swap(&f->state, FLOW_DEAD, FLOW_LIVE) != FLOW_DEAD)

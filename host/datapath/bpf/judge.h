@@ -74,7 +74,7 @@ INLINE int sender_is(struct pkt *p, struct flow *f, be32 host)
 	int r = p->located ? 0 : locate(p);
 	if (r)
 		return r;
-	if (!(p->from.flags & AT_ENDPOINT) || p->from.host != host)
+	if (!(p->from.flags & AT_ENDPOINT) || p->from.flags & AT_LOCAL || p->from.host != host)
 		return OVERLAY_SENDER;
 	if (f && (p->from.flags & (AT_PREFIX | AT_LOCAL)) == AT_PREFIX) {
 		f->peer_word = 0;
