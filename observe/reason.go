@@ -64,6 +64,9 @@ const (
 	GuardTCPFlags
 	FlowState
 	FlowHalfOpen
+	FlowNoFirst
+	FlowOverlap
+	FlowFragments
 	reasonCount
 )
 
@@ -79,8 +82,8 @@ var infos = [reasonCount]Info{
 	GuardRA:            {GuardRA, "guard_ra", "guard", "a router advertisement or redirect from a VM"},
 	GuardDHCP:          {GuardDHCP, "guard_dhcp", "guard", "a DHCP server's answer from a VM, or DHCP in a wrong form"},
 	GuardMalformed:     {GuardMalformed, "guard_malformed", "guard", "a header is truncated or contradicts the frame"},
-	GuardOptions:       {GuardOptions, "guard_options", "guard", "IPv4 options or IPv6 extension headers, not judged yet"},
-	GuardFragment:      {GuardFragment, "guard_fragment", "guard", "a fragment, not judged yet"},
+	GuardOptions:       {GuardOptions, "guard_options", "guard", "a source route, or IPv6 extension headers that are too many or out of place"},
+	GuardFragment:      {GuardFragment, "guard_fragment", "guard", "a fragment that can be none of a packet, or a first one without its whole header"},
 	GuardSource:        {GuardSource, "guard_source", "guard", "the source address is not the NIC's"},
 	GuardMulticast:     {GuardMulticast, "guard_multicast", "guard", "broadcast and multicast stay at the VM"},
 	GuardProtocol:      {GuardProtocol, "guard_protocol", "guard", "an IP protocol that virtual networks do not carry"},
@@ -114,6 +117,9 @@ var infos = [reasonCount]Info{
 	GuardTCPFlags:      {GuardTCPFlags, "guard_tcp_flags", "guard", "a combination of TCP flags that no segment has"},
 	FlowState:          {FlowState, "flow_state", "flow", "a TCP segment that the state of its connection does not allow"},
 	FlowHalfOpen:       {FlowHalfOpen, "flow_half_open", "flow", "the port has used its share of connections that are not established"},
+	FlowNoFirst:        {FlowNoFirst, "flow_no_first", "flow", "a later fragment of no packet whose first one has passed"},
+	FlowOverlap:        {FlowOverlap, "flow_overlap", "flow", "a fragment of a packet whose fragments overlap, or one that has come already"},
+	FlowFragments:      {FlowFragments, "flow_fragments", "flow", "a fragmented packet with too many gaps"},
 }
 
 // Reasons lists every reason but None, by number.

@@ -129,9 +129,9 @@ func (w *walk) platform(p *goal.Port, t Tuple) Verdict {
 		return w.drop(observe.ServiceAbsent)
 	}
 	if isDNS(t) {
-		return w.serve(p, goal.LimitDNS)
+		return w.ask(p, goal.LimitDNS)
 	}
-	return w.serve(p, goal.LimitService)
+	return w.ask(p, goal.LimitService)
 }
 
 func isDNS(t Tuple) bool {

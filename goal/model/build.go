@@ -8,7 +8,7 @@ import (
 )
 
 // Frame makes the bytes of a packet, such that Parse(p.Frame()) is p again but for Len and for fields that a broken header
-// hides. Malformed, Options, Fragment and Short are made in one way of many; whoever wants other ways breaks the bytes.
+// hides. Malformed, Options, BadFragment and Short are made in one way of many; whoever wants other ways breaks the bytes.
 // Checksums are right. The payload of TCP and UDP is padded with zeros up to Len.
 func (p Packet) Frame() []byte {
 	f := append(append([]byte{}, p.DstMAC[:]...), p.SrcMAC[:]...)
@@ -44,25 +44,29 @@ func (p Packet) arp() []byte {
 }
 
 func (p Packet) ipv4(room int) []byte {
-	options := 0
+	var options []byte
 	if p.Options {
-		options = 4
+		options = []byte{looseRoute, 3, 4, 1}
 	}
-	l4 := p.l4(room - ipv4Len - options)
-	h := make([]byte, ipv4Len+options)
+	for len(options) < p.OptionBytes {
+		options = append(options, 1) // no operation
+	}
+	l4 := p.piece(room - ipv4Len - len(options))
+	h := append(make([]byte, ipv4Len), options...)
 	h[0] = 0x40 | byte(len(h)/4)
 	binary.BigEndian.PutUint16(h[2:], uint16(len(h)+len(l4)))
-	if p.Fragment {
-		h[6] = 0x20 // more fragments
-	} else if !p.MayFragment {
-		h[6] = 0x40 // don't fragment
+	binary.BigEndian.PutUint16(h[4:], uint16(p.Fragment.ID))
+	at := uint16(p.Fragment.First / 8)
+	if p.Fragment.Behind > 0 && !p.Fragment.Last || p.BadFragment {
+		at |= 0x2000
 	}
+	if !p.MayFragment {
+		at |= 0x4000
+	}
+	binary.BigEndian.PutUint16(h[6:], at)
 	h[8], h[9] = p.HopLimit, p.Protocol
 	copy(h[12:], bytes4(p.Src))
 	copy(h[16:], bytes4(p.Dst))
-	for i := range options {
-		h[ipv4Len+i] = 1 // no operation
-	}
 	binary.BigEndian.PutUint16(h[10:], checksum(0, h))
 	b := append(h, l4...)
 	if p.Malformed {
@@ -72,11 +76,12 @@ func (p Packet) ipv4(room int) []byte {
 }
 
 func (p Packet) ipv6(room int) []byte {
-	l4 := p.l4(room - ipv6Len)
+	next, chain := p.chain6()
+	l4 := append(chain, p.piece(room-ipv6Len-len(chain))...)
 	h := make([]byte, ipv6Len)
 	h[0] = 0x60
 	binary.BigEndian.PutUint16(h[4:], uint16(len(l4)))
-	h[6], h[7] = p.Protocol, p.HopLimit
+	h[6], h[7] = next, p.HopLimit
 	copy(h[8:], p.Src.AsSlice())
 	copy(h[24:], p.Dst.AsSlice())
 	b := append(h, l4...)
@@ -84,6 +89,48 @@ func (p Packet) ipv6(room int) []byte {
 		binary.BigEndian.PutUint16(b[4:], uint16(len(l4)+1))
 	}
 	return b
+}
+
+// chain6 makes extension headers of OptionBytes: destination options, a route, a fragment header last.
+func (p Packet) chain6() (next uint8, b []byte) {
+	next = p.Protocol
+	pieces := p.Fragment.Behind > 0 || p.BadFragment
+	if pieces {
+		b = []byte{next, 0, 0, 0}
+		binary.BigEndian.PutUint16(b[2:], uint16(p.Fragment.First))
+		if !p.Fragment.Last {
+			b[3] |= 1
+		}
+		b = binary.BigEndian.AppendUint32(b, p.Fragment.ID)
+		next = fragment
+	}
+	if p.Options {
+		b = append([]byte{next, 0, 0, 1, 0, 0, 0, 0}, b...)
+		next = routing
+	}
+	if room := p.OptionBytes - len(b); room >= 8 {
+		h := make([]byte, room&^7)
+		h[0], h[1] = next, byte(len(h)/8-1)
+		b = append(h, b...)
+		next = destination
+	}
+	return next, b
+}
+
+// piece makes what is behind the IP header: the transport part, or what of it a fragment carries.
+func (p Packet) piece(room int) []byte {
+	f := p.Fragment
+	switch {
+	case f.later():
+		return make([]byte, f.Behind-f.First)
+	case f.first():
+		b := p.l4(f.Behind)
+		return append(b, make([]byte, max(0, f.Behind-len(b)))...)[:f.Behind]
+	case p.BadFragment:
+		b := p.l4(room)
+		return append(b, make([]byte, 9-len(b)%8)...)
+	}
+	return p.l4(room)
 }
 
 // l4 makes the transport part, of at least its header and at most room bytes of payload.

@@ -279,6 +279,11 @@ func (m *Model) Update(h *goal.Host) {
 			delete(m.buckets, b)
 		}
 	}
+	for at := range m.datagrams {
+		if p := m.ports[at.port]; p == nil || p.VNI != old[at.port].VNI {
+			delete(m.datagrams, at)
+		}
+	}
 }
 
 // left says whether a virtual network had a NIC with an address and has none any more.

@@ -275,7 +275,9 @@ func TestTooBigForTheTunnel(t *testing.T) {
 		{"does not fit", "10.0.2.4", 14 + 1451, nil, model.Answer},
 		{"fits 6", "fd00::2:4", 14 + 1450, nil, model.Deliver},
 		{"does not fit 6", "fd00::2:4", 14 + 1451, nil, model.Answer},
-		{"may be fragmented", "10.0.2.4", 14 + 1451, func(p *model.Packet) { p.MayFragment = true }, model.Drop},
+		{"may be fragmented", "10.0.2.4", 14 + 1451, func(p *model.Packet) { p.MayFragment = true }, model.Deliver},
+		{"may be fragmented, but fits no IP packet outside", "10.0.2.4", 14 + 65486, func(p *model.Packet) { p.MayFragment = true }, model.Answer},
+		{"a later fragment", "10.0.2.4", 14 + 1480, func(p *model.Packet) { p.Fragment = model.Fragment{First: 8, Behind: 1468} }, model.Drop},
 		{"stays on the host", "10.0.1.5", 14 + 1451, nil, model.Deliver},
 	} {
 		f := fabric()
@@ -286,7 +288,7 @@ func TestTooBigForTheTunnel(t *testing.T) {
 			c.change(&p)
 		}
 		v := life(t, f, 1, p)
-		if v.Action != c.action || v.Action == model.Drop && v.Reason != observe.OverlayMTU {
+		if v.Action != c.action || v.Action == model.Drop && v.Reason != observe.FlowNoFirst {
 			t.Errorf("%s: %+v", c.name, v)
 		}
 		if n := len(f["host1"].Flows()); (n == 0) == (c.action == model.Deliver) {

@@ -63,10 +63,14 @@ func (p *Packet) parseIPv4(b []byte) {
 	}
 	p.Src, p.Dst = netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20]))
 	p.HopLimit, p.Protocol = b[8], b[9]
-	p.Options = header > ipv4Len
 	p.MayFragment = b[6]&0x40 == 0
-	p.Fragment = binary.BigEndian.Uint16(b[6:8])&0x3fff != 0 // more fragments, or an offset
-	if !p.Options && !p.Fragment {
+	if p.parseOptions(b[ipv4Len:header]); p.Malformed || p.Options {
+		return
+	}
+	if at := binary.BigEndian.Uint16(b[6:8]); at&0x3fff != 0 { // more fragments, or an offset
+		p.place(uint32(binary.BigEndian.Uint16(b[4:6])), int(at&0x1fff)*8, total-header, at&0x2000 != 0)
+	}
+	if !p.endedBy() {
 		p.parseL4(b[header:total])
 	}
 }
@@ -84,18 +88,19 @@ func (p *Packet) parseIPv6(b []byte) {
 	}
 	p.Src, p.Dst = netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40]))
 	p.Protocol, p.HopLimit = b[6], b[7]
-	switch p.Protocol {
-	case 0, 43, 60, 135, 139, 140, 253, 254: // hop-by-hop, routing, destination options, mobility, HIP, shim6, experiments
-		p.Options = true
-	case 44:
-		p.Fragment = true
-	default:
-		p.parseL4(b[ipv6Len:end])
+	p.parseExtensions(b[ipv6Len:end])
+}
+
+// parseL4 reads the header of a protocol that the family carries; others have none that the fabric looks at. A first fragment must
+// hold it whole, and an error comes in one piece.
+func (p *Packet) parseL4(b []byte) {
+	p.parseHeader(b)
+	if p.Fragment.first() && (p.Short || p.IsError()) {
+		p.Short, p.BadFragment, p.Fragment = false, true, Fragment{}
 	}
 }
 
-// parseL4 reads the header of a protocol that the family carries; others have none that the fabric looks at.
-func (p *Packet) parseL4(b []byte) {
+func (p *Packet) parseHeader(b []byte) {
 	v4 := p.EtherType == EtherIPv4
 	switch {
 	case p.Protocol == goal.TCP:
@@ -110,7 +115,7 @@ func (p *Packet) parseL4(b []byte) {
 			p.Short = true
 			return
 		}
-		if n := int(binary.BigEndian.Uint16(b[4:6])); n < 8 || n > len(b) {
+		if n := int(binary.BigEndian.Uint16(b[4:6])); n < 8 || n > len(b) && !p.Fragment.first() {
 			p.Short = true
 			return
 		}
@@ -137,32 +142,30 @@ func (p *Packet) parseICMP(b []byte) {
 	}
 }
 
-// parseQuote wants the quoted packet's whole IP header, of the same family and without IPv4 options, and eight bytes behind it
-// which are the beginning of its transport header.
+// parseQuote wants the quoted packet's whole IP header, of the same family, with its options, and eight bytes behind them which are the
+// beginning of its transport header.
 func (p *Packet) parseQuote(b []byte) {
 	var q Quote
-	header := ipv4Len
-	if p.EtherType == EtherIPv6 {
-		header = ipv6Len
-	}
-	switch {
-	case len(b) < header+8:
-		p.Short = true
-		return
-	case p.EtherType == EtherIPv4:
-		if b[0] != 0x45 || binary.BigEndian.Uint16(b[6:8])&0x1fff != 0 {
-			p.Short = true
+	var l4 []byte
+	v4 := p.EtherType == EtherIPv4
+	p.Short = true
+	if v4 {
+		if len(b) < ipv4Len+8 || b[0]>>4 != 4 || b[0]&0xf < 5 || len(b) < int(b[0]&0xf)*4+8 || binary.BigEndian.Uint16(b[6:8])&0x1fff != 0 {
 			return
 		}
 		q.Src, q.Dst, q.Protocol = netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20])), b[9]
-	default:
-		if b[0]>>4 != 6 {
-			p.Short = true
+		l4 = b[b[0]&0xf*4:]
+	} else {
+		if len(b) < ipv6Len+8 || b[0]>>4 != 6 {
 			return
 		}
-		q.Src, q.Dst, q.Protocol = netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40])), b[6]
+		q.Src, q.Dst = netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40]))
+		var ok bool
+		if q.Protocol, l4, ok = quoted6(b); !ok {
+			return
+		}
 	}
-	l4, v4 := b[header:], p.EtherType == EtherIPv4
+	p.Short = false
 	switch {
 	case q.Protocol == goal.TCP, q.Protocol == goal.UDP:
 		q.SrcPort, q.DstPort = binary.BigEndian.Uint16(l4[0:2]), binary.BigEndian.Uint16(l4[2:4])

@@ -42,7 +42,7 @@ func TestFramesSayWhatPacketsSay(t *testing.T) {
 // visible leaves of a packet what a reader of its bytes can see.
 func visible(p model.Packet) model.Packet {
 	p.Len = 0
-	p.MayFragment = p.MayFragment && p.EtherType == model.EtherIPv4 && !p.Fragment && !p.Malformed
+	p.MayFragment = p.MayFragment && p.EtherType == model.EtherIPv4 && !p.Malformed
 	if p.VLAN {
 		return model.Packet{VLAN: true, SrcMAC: p.SrcMAC, DstMAC: p.DstMAC}
 	}
@@ -50,15 +50,14 @@ func visible(p model.Packet) model.Packet {
 	if p.Malformed || !ip && p.EtherType != model.EtherARP {
 		return model.Packet{SrcMAC: p.SrcMAC, DstMAC: p.DstMAC, EtherType: p.EtherType, Malformed: p.Malformed && (ip || p.EtherType == model.EtherARP)}
 	}
-	switch p.Protocol { // extension headers are seen as what they are
-	case 0, 43, 60, 135, 139, 140, 253, 254:
-		p.Options = p.Options || p.EtherType == model.EtherIPv6
-	case 44:
-		p.Fragment = p.Fragment || p.EtherType == model.EtherIPv6
+	if p.Options { // nothing is read behind them
+		p.Short, p.BadFragment, p.Fragment, p.OptionBytes, p.Protocol = false, false, model.Fragment{}, 0, 0
 	}
-	if p.Short || p.Options || p.Fragment {
-		p.SrcPort, p.DstPort, p.TCPFlags, p.ICMPType, p.ICMPCode, p.ICMPID = 0, 0, 0, 0, 0, 0
-		p.Short = p.Short && !p.Options && !p.Fragment
+	if p.BadFragment || p.Short && p.Fragment != (model.Fragment{}) {
+		p.Short, p.BadFragment, p.Fragment, p.OptionBytes = false, true, model.Fragment{}, 0
+	}
+	if p.Short || p.Options || p.BadFragment || p.Fragment.First > 0 {
+		p.SrcPort, p.DstPort, p.TCPFlags, p.ICMPType, p.ICMPCode, p.ICMPID, p.Quote = 0, 0, 0, 0, 0, 0, model.Quote{}
 	}
 	v4 := p.EtherType == model.EtherIPv4
 	if p.Protocol != goal.TCP {
@@ -78,7 +77,7 @@ func visible(p model.Packet) model.Packet {
 	if !p.IsError() {
 		p.Quote = model.Quote{}
 	}
-	if v4 || p.Protocol != goal.ICMPv6 || p.Short || p.Options || p.Fragment {
+	if v4 || p.Protocol != goal.ICMPv6 || p.Short || p.Options || p.BadFragment || p.Fragment.First > 0 {
 		p.Target = netip.Addr{}
 	}
 	return p
@@ -107,6 +106,25 @@ func TestParseDistrusts(t *testing.T) {
 	good6 := func() []byte {
 		return model.Packet{EtherType: model.EtherIPv6, Src: ip("fd00::4"), Dst: ip("fd00::5"), Protocol: goal.UDP, Len: 70}.Frame()
 	}
+	with := func(change func(*model.Packet)) []byte {
+		p := model.Parse(good())
+		change(&p)
+		return p.Frame()
+	}
+	with6 := func(change func(*model.Packet)) []byte {
+		p := model.Parse(good6())
+		change(&p)
+		return p.Frame()
+	}
+	options := func(p *model.Packet) { p.OptionBytes, p.Len = 8, 0 }
+	chain := func(n int, second byte) []byte { // destination options, then second and all others alike
+		b := with6(func(p *model.Packet) { p.OptionBytes = 8 * n })
+		for i := range n {
+			b[54+8*i], b[55+8*i] = second, 0
+		}
+		b[54+8*(n-1)] = goal.UDP
+		return b
+	}
 	set := func(b []byte, at int, v byte) []byte { b[at] = v; return b }
 	about := func(b []byte) []byte { // an error about what the bytes are
 		p := model.Parse(b)
@@ -131,9 +149,19 @@ func TestParseDistrusts(t *testing.T) {
 		{"total length below the header", set(good(), 17, 19), "malformed"},
 		{"total length beyond the frame", set(good(), 17, 47), "malformed"},
 		{"total length cuts the TCP header", set(good(), 17, 39), "short"},
-		{"options", set(good(), 14, 0x46), "options"},
-		{"more fragments", set(good(), 20, 0x20), "fragment"},
+		{"options", with(func(p *model.Packet) { p.OptionBytes = 40 }), "extra"},
+		{"an option of length 1", set(set(with(options), 34, 7), 35, 1), "malformed extra"},
+		{"an option beyond the header", set(set(with(options), 34, 7), 35, 9), "malformed extra"},
+		{"an option at the last byte", set(with(options), 41, 7), "malformed extra"},
+		{"a loose source route", set(set(with(options), 34, 131), 35, 7), "options extra"},
+		{"a strict source route behind another option", set(set(set(set(with(options), 34, 7), 35, 4), 38, 137), 39, 3), "options extra"},
+		{"a route behind the end of the options", set(set(with(options), 34, 0), 35, 131), "extra"},
+		{"more fragments", set(with(func(p *model.Packet) { p.Len = 14 + 20 + 24 }), 20, 0x20), "fragment"},
+		{"more fragments, not in steps of eight", set(good(), 20, 0x20), "bad fragment"},
+		{"an empty fragment", set(set(good(), 20, 1), 17, 20), "bad fragment"},
+		{"a first fragment without its whole header", set(set(good(), 17, 36), 20, 0x20), "bad fragment"},
 		{"offset", set(good(), 21, 1), "fragment"},
+		{"beyond 65,535 bytes", set(set(good(), 20, 0x1f), 21, 0xff), "bad fragment"},
 		{"don't fragment and the reserved bit", set(good(), 20, 0xc0), ""},
 		{"TCP header of 16 bytes", set(good(), 46, 0x40), "short"},
 		{"TCP header beyond the packet", set(good(), 46, 0xf0), "short"},
@@ -143,15 +171,27 @@ func TestParseDistrusts(t *testing.T) {
 		{"payload cuts the UDP header", set(good6(), 19, 7), "short"},
 		{"UDP length below 8", set(good6(), 59, 7), "short"},
 		{"UDP length beyond the payload", set(good6(), 59, 17), "short"},
-		{"hop-by-hop", set(good6(), 20, 0), "options"},
-		{"routing header", set(good6(), 20, 43), "options"},
-		{"fragment header", set(good6(), 20, 44), "fragment"},
+		{"extension headers", with6(func(p *model.Packet) { p.OptionBytes = 256 }), "extra"},
+		{"extension headers of 264 bytes", with6(func(p *model.Packet) { p.OptionBytes = 264 }), "options"},
+		{"extension headers beyond the packet", set(with6(options), 55, 5), "malformed"},
+		{"six extension headers", chain(6, 60), "extra"},
+		{"seven extension headers", chain(7, 60), "options extra"},
+		{"hop-by-hop", set(with6(options), 20, 0), "extra"},
+		{"hop-by-hop behind another header", chain(2, 0), "options extra"},
+		{"a routing header that has been used up", set(set(with6(options), 20, 43), 56, 2), "extra"},
+		{"a routing header with a way to go", set(set(set(with6(options), 20, 43), 56, 2), 57, 1), "options"},
+		{"routing header 0", set(with6(options), 20, 43), "options"},
+		{"a whole packet with a fragment header", set(with6(options), 20, 44), "extra"},
+		{"two fragment headers", set(set(chain(2, 44), 20, 44), 54, 44), "options extra"},
+		{"a first fragment", set(set(with6(options), 20, 44), 57, 1), "fragment extra"},
+		{"a later fragment", set(set(with6(options), 20, 44), 57, 8), "fragment extra"},
 		{"no next header", set(good6(), 20, 59), ""},
 		{"error", about(good()), ""},
 		{"error 6", about(good6()), ""},
 		{"error that quotes seven bytes behind the header", set(about(good()), 17, 55), "short"},
 		{"error 6 that quotes seven bytes behind the header", set(about(good6()), 19, 55), "short"},
-		{"error that quotes options", set(about(good()), 42, 0x46), "short"},
+		{"error that quotes options beyond the quote", set(about(good()), 42, 0x46), "short"},
+		{"error that quotes options", set(append(set(about(good()), 17, 60), 0, 0, 0, 0), 42, 0x46), ""},
 		{"error that quotes version 6", set(about(good()), 42, 0x65), "short"},
 		{"error that quotes a later fragment", set(about(good()), 49, 1), "short"},
 		{"error 6 that quotes version 4", set(about(good6()), 62, 0x45), "short"},
@@ -161,7 +201,7 @@ func TestParseDistrusts(t *testing.T) {
 		for _, f := range []struct {
 			name string
 			on   bool
-		}{{"malformed", p.Malformed}, {"options", p.Options}, {"fragment", p.Fragment}, {"short", p.Short}} {
+		}{{"malformed", p.Malformed}, {"options", p.Options}, {"bad fragment", p.BadFragment}, {"fragment", p.Fragment.Behind > 0}, {"extra", p.OptionBytes > 0}, {"short", p.Short}} {
 			if f.on {
 				got = append(got, f.name)
 			}

@@ -37,6 +37,13 @@ func (w *walk) guard(port *goal.Port) Verdict {
 	if r := parsed(p); r != observe.None {
 		return w.drop(r)
 	}
+	if r := ownLater(port, p); r != observe.None {
+		return w.drop(r)
+	}
+	if v := w.follow(end{port.Index, Out}); v.Action != next {
+		return v
+	}
+	p = w.p
 	if v := w.dhcp(port); v.Action != next {
 		return v
 	}
@@ -76,7 +83,7 @@ func parsed(p Packet) observe.Reason {
 		return observe.GuardMalformed
 	case p.Options:
 		return observe.GuardOptions
-	case p.Fragment:
+	case p.BadFragment:
 		return observe.GuardFragment
 	case p.Short:
 		return observe.GuardMalformed
@@ -125,6 +132,9 @@ func (w *walk) discovery(port *goal.Port) Verdict {
 	case NeighborSol:
 		if p.HopLimit != 255 || !(own(port, p.Src) || linkLocal6(p.Src)) || !p.Target.IsValid() || own(port, p.Target) {
 			return w.drop(observe.GuardND) // also duplicate address detection (source ::): silence means the address is free
+		}
+		if r := whole(p); r != observe.None {
+			return w.drop(r)
 		}
 		if v := w.limit(port, goal.LimitND, 1); v.Action != next {
 			return v
@@ -176,6 +186,9 @@ func inner(p Packet) observe.Reason {
 	if r := parsed(p); r != observe.None {
 		return r
 	}
+	if p.Fragment.later() { // its first one has been asked
+		return observe.None
+	}
 	return carried(p)
 }
 
@@ -197,12 +210,21 @@ func subnetBroadcast(port *goal.Port, ip netip.Addr) bool {
 	})
 }
 
-// serve hands the packet to the host's services, as often as the port may ask.
-func (w *walk) serve(port *goal.Port, kind goal.LimitKind) Verdict {
+// ask hands the packet to a socket of the host's services.
+func (w *walk) ask(port *goal.Port, kind goal.LimitKind) Verdict {
 	if v := w.limit(port, kind, 1); v.Action != next {
 		return v
 	}
+	w.remember(end{port.Index, Out})
 	return w.end(Service)
+}
+
+// serve hands the packet to the host's services, as often as the port may ask.
+func (w *walk) serve(port *goal.Port, kind goal.LimitKind) Verdict {
+	if r := whole(w.p); r != observe.None {
+		return w.drop(r)
+	}
+	return w.ask(port, kind)
 }
 
 // end finishes the walk at the guard with an action other than a drop.

@@ -89,6 +89,8 @@ type Model struct {
 
 	now     time.Duration // since the model was made
 	buckets map[bucket]time.Duration
+
+	datagrams map[end][]*datagram // of which the first fragment has passed, by port and direction
 }
 
 type vnet struct {
@@ -99,7 +101,7 @@ type vnet struct {
 
 // New returns a model of h without flows and with every port up.
 func New(h *goal.Host) *Model {
-	m := &Model{down: map[uint32]bool{}, flows: map[flowKey]*flow{}, buckets: map[bucket]time.Duration{}}
+	m := &Model{down: map[uint32]bool{}, flows: map[flowKey]*flow{}, buckets: map[bucket]time.Duration{}, datagrams: map[end][]*datagram{}}
 	m.load(h)
 	return m
 }

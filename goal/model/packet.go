@@ -68,9 +68,12 @@ type Packet struct {
 	ARPSender goal.MAC // sender's hardware address
 
 	Malformed bool // the IP header is truncated or contradicts the frame; of ARP: no complete Ethernet/IPv4 message
-	Options   bool // IPv4 options, or an IPv6 extension header other than the fragment header
-	Fragment  bool // a fragment of either family
-	Short     bool // the TCP, UDP, ICMP or ICMPv6 header, or what an error quotes, is truncated or contradicts the packet; looked at after Options and Fragment
+	Options   bool // a source route, or IPv6 extension headers that are too many or out of place
+	Short     bool // the TCP, UDP, ICMP or ICMPv6 header, or what an error quotes, is truncated or contradicts the packet
+
+	OptionBytes int      // of IPv4 options or IPv6 extension headers, the fragment header among them
+	Fragment    Fragment // a later one tells nothing of what it carries but its protocol, of IPv6 not even that
+	BadFragment bool     // can be none of a packet, or is a first one without its whole transport header, or of an ICMP error
 
 	MayFragment bool // IPv4 without the don't-fragment bit
 

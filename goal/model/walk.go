@@ -79,22 +79,27 @@ func (w *walk) route(from *goal.Port) Verdict {
 	if v := w.open(end{from.Index, Out}); v.Action != next {
 		return v
 	}
+	w.remember(end{from.Index, Out})
 	w.step("overlay", "pass")
 	return Verdict{Action: Encap, Dir: Out, Port: from.Index, Host: e.Host, VNI: n.VNI}
 }
 
-// fit: what is too big for the tunnel is answered, so that its sender sends smaller ones; but not an error, and not what its
-// sender lets be fragmented: that is dropped.
+// fit: what is too big for the tunnel is answered, so that its sender sends smaller ones; but there is no error about an error or a
+// later fragment. What may be fragmented, is, outside the tunnel, where its receiver does not see it.
 func (w *walk) fit() Verdict {
-	if w.m.MTU == 0 || w.p.Len-etherLen <= w.m.MTU {
+	size := w.p.Len - etherLen
+	switch {
+	case w.m.MTU == 0, size <= w.m.MTU, w.p.MayFragment && size <= largest:
 		return Verdict{}
-	}
-	if w.p.IsError() || w.p.MayFragment {
+	case w.p.IsError(), w.p.Fragment.later():
 		return w.drop(observe.OverlayMTU)
 	}
 	w.step("overlay", Answer.String())
 	return Verdict{Action: Answer, Dir: w.dir, Port: w.port}
 }
+
+// largest is the size of the largest packet that IP can carry in VXLAN.
+const largest = 65535 - 50
 
 // overlay judges what arrives in VXLAN: a VNet that has a port here, an inner packet that could have passed a guard, an inner
 // source that lives on the host that sent it, an inner destination that is a port here.
@@ -125,12 +130,18 @@ func (w *walk) in(port uint32, sender ...end) Verdict {
 		return w.drop(observe.PortDown)
 	}
 	w.step("port", "pass")
+	if len(sender) == 0 {
+		if v := w.follow(end{port, In}); v.Action != next {
+			return v
+		}
+	}
 	if v := w.judge(to, In); v.Action != next {
 		return v
 	}
 	if v := w.open(append([]end{{port, In}}, sender...)...); v.Action != next {
 		return v
 	}
+	w.remember(append(sender, end{port, In})[0]) // where it came in
 	w.step("port", "deliver")
 	return Verdict{Action: Deliver, Dir: In, Port: port}
 }

@@ -3,6 +3,7 @@ package random
 import (
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 
 	"ringfence/goal"
 	"ringfence/goal/model"
@@ -157,6 +158,9 @@ func (g *sender) traffic(dst netip.Addr) model.Packet {
 		p.Protocol = goal.AH
 	default:
 		p.Protocol = uint8(r.Uint32())
+		if !p.Src.Is4() && slices.Contains([]uint8{0, 43, 44, 60}, p.Protocol) { // headers, not protocols
+			p.Protocol = 59
+		}
 	}
 	if p.Protocol != goal.TCP && p.Protocol != goal.UDP {
 		p.SrcPort, p.DstPort = 0, 0

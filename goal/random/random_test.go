@@ -38,6 +38,14 @@ func TestPacketsReachEveryVerdict(t *testing.T) {
 					count(v)
 				}
 			}
+			if len(h.Ports) > 0 {
+				traffic := random.NewTraffic(r, h)
+				for range 300 {
+					port, p := traffic.Next()
+					v, _ := m.Out(port, model.Parse(p.Frame()))
+					count(v)
+				}
+			}
 			if len(h.VNets) > 0 {
 				for range 200 {
 					vni, outer, p := random.Overlay(r, h)

@@ -13,6 +13,7 @@ type Traffic struct {
 	r    *rand.Rand
 	h    *goal.Host
 	sent []sent // the last ones
+	rest []sent // fragments of one packet
 }
 
 type sent struct {
@@ -27,6 +28,11 @@ const remembered = 64
 
 // Next is the next packet and the port that sends it.
 func (t *Traffic) Next() (port uint32, p model.Packet) {
+	if len(t.rest) > 0 && t.r.IntN(3) > 0 {
+		s := t.rest[0]
+		t.rest = t.rest[1:]
+		return s.port, s.p
+	}
 	s, ok := sent{}, false
 	switch t.r.IntN(4) {
 	case 0:
@@ -42,6 +48,11 @@ func (t *Traffic) Next() (port uint32, p model.Packet) {
 		t.sent = append(t.sent, s)
 	} else {
 		t.sent[t.r.IntN(remembered)] = s
+	}
+	if len(t.rest) == 0 && t.r.IntN(24) == 0 {
+		for _, p := range Pieces(t.r, s.p) {
+			t.rest = append(t.rest, sent{s.port, p})
+		}
 	}
 	return s.port, s.p
 }

@@ -10,7 +10,8 @@ import (
 // break1 does one thing to a packet that a guard must notice, or a random one that it may carry.
 func (g *sender) break1(p *model.Packet) {
 	r := g.r
-	switch r.IntN(11) {
+	ip := p.EtherType == model.EtherIPv4 || p.EtherType == model.EtherIPv6
+	switch r.IntN(13) {
 	case 0:
 		p.VLAN = true
 	case 1:
@@ -20,19 +21,35 @@ func (g *sender) break1(p *model.Packet) {
 	case 3:
 		p.Malformed = true
 	case 4:
-		p.Options = p.EtherType == model.EtherIPv4
+		p.Options = ip
 	case 5:
-		p.Fragment = p.EtherType == model.EtherIPv4
+		p.BadFragment = ip
 	case 6:
 		p.Short = true
-	case 7: // an IPv6 extension header
+	case 7: // what IPv6 counts as headers, and virtual networks as protocols that they do not carry
 		if p.EtherType == model.EtherIPv6 {
-			p.Protocol = []uint8{0, 43, 44, 60, 135, 139, 140, 253, 254}[r.IntN(9)]
+			p.Protocol = []uint8{59, 135, 139, 140, 253, 254}[r.IntN(6)]
 		}
 	case 8, 9:
 		p.Src = g.forged(p.Src)
 	case 10:
 		p.SrcPort = 65330
+	case 11:
+		if p.EtherType == model.EtherIPv4 {
+			p.OptionBytes = 4 * (1 + r.IntN(10))
+		} else if ip {
+			p.OptionBytes = 8 * (1 + r.IntN(32))
+		}
+	case 12: // a fragment of a packet that nobody has seen the first of
+		if ip {
+			p.Fragment = model.Fragment{ID: r.Uint32N(65536), First: 8 * (1 + r.IntN(100)), Last: r.IntN(2) == 0}
+			p.Fragment.Behind = p.Fragment.First + 8*(1+r.IntN(20))
+			p.Short = false
+			p.OptionBytes = 0
+			if p.EtherType == model.EtherIPv6 {
+				p.OptionBytes = 8
+			}
+		}
 	}
 }
 

@@ -185,7 +185,7 @@ func load(o Options, hz uint64) (*ebpf.Collection, error) {
 		return nil, err
 	}
 	sizes := map[string]int{
-		"device_ports": o.Ports * 2, "index_ports": o.Ports, "port_words": o.Ports, "port_records": o.Ports * 2, "port_flows": o.Ports, "port_buckets": o.Ports,
+		"device_ports": o.Ports * 2, "index_ports": o.Ports, "port_words": o.Ports, "port_records": o.Ports * 2, "port_flows": o.Ports, "fragments": o.Ports * 2, "port_buckets": o.Ports,
 		"counters": o.Ports * counters, "vnet_slots": o.Ports, "vnet_words": o.Ports, "group_words": o.Groups, "group_slots": o.Groups,
 		"flows4": o.Flows, "flows6": max(o.Flows/4, 1),
 	}

@@ -46,6 +46,7 @@ type judge struct {
 	d       *Datapath
 	devices []int
 	of      map[uint32]int // port → ifindex
+	pending []twinEvent    // fragments of one packet
 	now     uint64         // the clock of test runs, in nanoseconds
 }
 
@@ -104,10 +105,25 @@ func (j *judge) load(h *goal.Host) {
 	if _, err := j.d.sweepAll(func(flowEntry) verdict { return force }); err != nil {
 		j.t.Fatal(err)
 	}
+	j.forgetFragments()
 	j.now = 0
 	for slot := range j.d.coll.Maps["port_buckets"].MaxEntries() {
 		if err := j.d.coll.Maps["port_buckets"].Put(slot, bucketRecord{}); err != nil {
 			j.t.Fatal(err)
+		}
+	}
+}
+
+// forgetFragments empties what is remembered of the datagrams of every port.
+func (j *judge) forgetFragments() {
+	j.t.Helper()
+	j.pending = nil
+	m := j.d.coll.Maps["fragments"]
+	for _, p := range j.d.kernel.ports {
+		for dir := range uint32(2) {
+			if err := m.Put(p.slot*2+dir, make([]byte, m.ValueSize())); err != nil {
+				j.t.Fatal(err)
+			}
 		}
 	}
 }
@@ -306,7 +322,17 @@ func (j *judge) next(h *goal.Host, r *rand.Rand, delivered []twinEvent) twinEven
 	if r.IntN(100) == 0 {
 		return twinEvent{seconds: uint64(11 * []int{1, 1, 5, 5, 21}[r.IntN(5)])}
 	}
+	if n := len(j.pending); n > 0 && r.IntN(3) > 0 {
+		e := j.pending[0]
+		j.pending = j.pending[1:]
+		return e
+	}
 	e := j.sane(h, r, delivered)
+	if len(j.pending) == 0 && r.IntN(24) == 0 {
+		for _, p := range random.Pieces(r, model.Parse(e.frame)) {
+			j.pending = append(j.pending, twinEvent{port: e.port, vni: e.vni, outer: e.outer, frame: p.Frame()})
+		}
+	}
 	if n := len(e.frame); n > 14 && r.IntN(12) == 0 {
 		for range 1 + r.IntN(6) {
 			e.frame[12+r.IntN(min(n-12, 60))] = byte(r.Uint32())

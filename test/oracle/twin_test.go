@@ -202,7 +202,7 @@ func question(r *rand.Rand, h *goal.Host, p *goal.Port, dir model.Dir) (packet [
 		k.Src, k.Dst = k.Dst, k.Src
 	}
 	k.Len = 0
-	if k.VLAN || k.Malformed || k.Short || k.Options || k.Fragment || !k.Src.IsValid() || !k.Dst.IsValid() || k.Src.Is4() != k.Dst.Is4() {
+	if k.VLAN || k.Malformed || k.Short || k.Options || k.BadFragment || k.Fragment.Behind > 0 || !k.Src.IsValid() || !k.Dst.IsValid() || k.Src.Is4() != k.Dst.Is4() {
 		return nil, t, false
 	}
 	switch k.EtherType {

@@ -1,5 +1,6 @@
 // The programs: one per place where frames enter the host. Each walks the layers and ends every frame with one verdict and
 // one counter; none lets a frame into the host's own stack, but ARP on the uplink.
+#include "chain.h"
 #include "overlay.h"
 #include "gc.h"
 
@@ -93,7 +94,10 @@ INLINE int forward(struct __sk_buff *skb, struct pkt *p, struct port *port, u64 
 		struct config *c = bpf_map_lookup_elem(&host_config, &none);
 		if (!c)
 			return drop(skb, p, INTERNAL);
-		if (wire_size(skb, p) > c->frame) {
+		u64 fragment = TUNNEL_DONT_FRAGMENT;
+		if (wire_size(skb, p) > c->frame && may_fragment(skb, p)) {
+			fragment = 0;
+		} else if (wire_size(skb, p) > c->frame) {
 			u32 n = packets(skb);
 			if ((r = answer_too_big(skb, p, port, c->frame)))
 				return drop(skb, p, r);
@@ -101,7 +105,9 @@ INLINE int forward(struct __sk_buff *skb, struct pkt *p, struct port *port, u64 
 		}
 		if (!f && (r = open_flow(p, port, word, OUT, 0)))
 			return drop(skb, p, r);
-		return encapsulate(skb, p, c, host);
+		if (p->part == PART_FIRST && (r = remember(p, slot, PORT_KEY(word), OUT)))
+			return drop(skb, p, r);
+		return encapsulate(skb, p, c, host, fragment);
 	}
 
 	if (!(f && !moved && both_know(f, p, peer)) && (r = receive(p, peer, 0)))
@@ -122,6 +128,8 @@ INLINE int forward(struct __sk_buff *skb, struct pkt *p, struct port *port, u64 
 			return drop(skb, p, r);
 		}
 	}
+	if (p->part == PART_FIRST && (r = remember(p, slot, PORT_KEY(word), OUT)))
+		return drop(skb, p, r);
 	count(skb, slot, OUT, LOCAL);
 	count(skb, p->slot, IN, DELIVERED);
 	note(skb, p, ACT_DELIVER, 0, 0);
@@ -196,6 +204,8 @@ int port_out(struct __sk_buff *skb)
 			return drop(skb, p, SERVICE_ABSENT);
 		if ((r = limit(p, port, platform == PLATFORM_DNS ? OF_DNS : OF_SERVICE, packets(skb))))
 			return drop(skb, p, r);
+		if (p->part == PART_FIRST && (r = remember(p, p->slot, PORT_KEY(word), OUT)))
+			return drop(skb, p, r);
 		return ask_service(skb, p);
 	}
 	u64 *vnet = bpf_map_lookup_elem(&vnet_words, &p->vnet);
@@ -235,6 +245,8 @@ int overlay_in(struct __sk_buff *skb)
 	if (outer(skb, &vni, &host))
 		return drop(skb, p, OVERLAY_VNI);
 	p->vni = vni;
+	if (testing)
+		p->now = skb->tstamp;
 	struct slot *vnet = bpf_map_lookup_elem(&vnet_slots, &p->vni);
 	if (!vnet)
 		return drop(skb, p, OVERLAY_VNI);
@@ -244,7 +256,7 @@ int overlay_in(struct __sk_buff *skb)
 		return drop(skb, p, GUARD_VLAN);
 	if (p->fault)
 		return drop(skb, p, p->fault);
-	if ((r = guard_carried(p)))
+	if (p->part != PART_LATER && (r = guard_carried(p)))
 		return drop(skb, p, r);
 	as_quoted(p);
 	u64 *word = bpf_map_lookup_elem(&vnet_words, &p->vnet);
@@ -256,7 +268,11 @@ int overlay_in(struct __sk_buff *skb)
 		return drop(skb, p, r);
 	if (!(p->to.flags & AT_LOCAL))
 		return drop(skb, p, (r = sender_is(p, 0, host)) ? r : OVERLAY_DESTINATION);
+	if (p->part && (r = follow_in(p, host)))
+		return drop(skb, p, r);
 	if ((r = receive(p, p->to.slot, host)))
+		return drop(skb, p, r);
+	if (p->part == PART_FIRST && (r = remember(p, p->slot, PORT_KEY(p->peer_word), IN)))
 		return drop(skb, p, r);
 	count(skb, p->slot, IN, DELIVERED);
 	note(skb, p, ACT_DELIVER, 0, 0);
@@ -310,7 +326,7 @@ int service_in(struct __sk_buff *skb)
 	struct port *port = bpf_map_lookup_elem(&port_records, &record);
 	if (!port || !PORT_UP(word))
 		return drop(skb, p, PORT_DOWN);
-	if (socket && (!port->has4 || readdress(skb, p->proto, IP4_DST, p->dst.w[3], port->ip4[0])))
+	if (socket && (!port->has4 || readdress(skb, p, IP4_DST, p->dst.w[3], port->ip4[0])))
 		return drop(skb, p, INTERNAL);
 	count(skb, p->slot, IN, SERVED);
 	note(skb, p, ACT_DELIVER, 0, 0);

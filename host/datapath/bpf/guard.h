@@ -162,6 +162,24 @@ INLINE int served(const struct pkt *p, const struct port *port)
 	return p->dst.w[3] == WIRE_SERVER && ((p->dport == 53 && (p->proto == TCP || p->proto == UDP)) || (p->dport == 80 && p->proto == TCP));
 }
 
+// What ends at this host is whole and plain.
+INLINE int plain(const struct pkt *p, int r)
+{
+	if (r < TO_SERVICE)
+		return r;
+	return p->part ? GUARD_FRAGMENT : p->options ? GUARD_OPTIONS : r;
+}
+
+// A fragment: what a later one does not tell, its first has told.
+INLINE int guard_part(struct pkt *p, const struct port *port, u32 key)
+{
+	if (p->part == PART_LATER && !own(port, key, p, &p->src))
+		return GUARD_SOURCE;
+	if (p->part == PART_LATER && guard_multicast(p, port))
+		return GUARD_MULTICAST;
+	return follow(p, p->slot, key, OUT);
+}
+
 // Everything that concerns an IP packet and its port alone. key is PORT_KEY.
 GLOBAL int guard(struct pkt *p, struct port *port, u32 key)
 {
@@ -171,10 +189,12 @@ GLOBAL int guard(struct pkt *p, struct port *port, u32 key)
 		return INTERNAL;
 	if (p->fault)
 		return p->fault;
+	if (p->part && (r = guard_part(p, port, key)))
+		return r;
 	if (p->proto == UDP && (r = p->family == 4 ? guard_dhcp4(p) : guard_dhcp6(p)))
-		return r;
+		return plain(p, r);
 	if (p->proto == ICMP6 && p->family == 6 && (r = guard_discovery(p, port, key)))
-		return r;
+		return plain(p, r);
 	if (!own(port, key, p, &p->src))
 		return GUARD_SOURCE;
 	if (guard_multicast(p, port))

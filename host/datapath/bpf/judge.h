@@ -1,5 +1,6 @@
 // judge: flow table first, rules when the flow is not known; the same at both ends of a packet's way.
 #pragma once
+#include "frag.h"
 #include "route.h"
 
 // After a loss of all state, and for as long as the operator has said: a segment of a connection that was established before is
@@ -82,6 +83,21 @@ INLINE int sender_is(struct pkt *p, struct flow *f, be32 host)
 		f->fwd_epoch = p->fwd_epoch;
 	}
 	return 0;
+}
+
+// A fragment that came in VXLAN from host for the port in p->to; only its own sender's count.
+GLOBAL int follow_in(struct pkt *p, be32 host)
+{
+	int r;
+	if (!p)
+		return INTERNAL;
+	if ((r = sender_is(p, 0, host)))
+		return r;
+	p->slot = p->to.slot;
+	p->index = p->to.port;
+	u32 slot = p->slot;
+	u64 *word = bpf_map_lookup_elem(&port_words, &slot);
+	return word && PORT_UP(*word) ? follow(p, slot, PORT_KEY(*word), IN) : PORT_DOWN;
 }
 
 // The layers of the receiving port, walked up; host is the outer sender of what came in VXLAN, else 0. It leaves the port's

@@ -23,6 +23,15 @@ INLINE u32 wire_size(struct __sk_buff *skb, const struct pkt *p)
 	return gso ? gso + p->head : skb->len - 14;
 }
 
+#define LARGEST (65535 - 50) // bytes of a packet in VXLAN
+
+// What is too large for the tunnel and may be fragmented, is: outside, by the underlay, so that its receiver gets it as it was.
+INLINE int may_fragment(struct __sk_buff *skb, const struct pkt *p)
+{
+	u8 *data = (u8 *)(u64)skb->data;
+	return p->family == 4 && data + 34 <= (u8 *)(u64)skb->data_end && !(data[20] & 0x40) && wire_size(skb, p) <= LARGEST;
+}
+
 #define QUOTED 160 // bytes of a packet that its answer quotes; smaller ones fit every underlay
 
 INLINE u16 fold(u64 sum)
@@ -88,13 +97,13 @@ GLOBAL int write_too_big6(struct __sk_buff *skb, struct pkt *p, u32 mtu)
 }
 
 // Turns a packet that does not fit the tunnel into the message that tells its sender how much does. It returns the reason to drop
-// it instead: about an error there is no error, and what may be fragmented does not expect one.
+// it instead: there is no error about an error or a later fragment.
 GLOBAL int answer_too_big(struct __sk_buff *skb, struct pkt *p, struct port *port, u32 mtu)
 {
 	u8 *data = (u8 *)(u64)skb->data;
 	if (!p || !port || data + 34 > (u8 *)(u64)skb->data_end)
 		return INTERNAL;
-	if (p->error || (p->family == 4 && !(data[20] & 0x40)))
+	if (p->error || p->part == PART_FOLLOWS)
 		return OVERLAY_MTU;
 	u32 ip = p->family == 4 ? 20 : 40;
 	if (bpf_skb_change_tail(skb, 14 + QUOTED, 0) || bpf_skb_adjust_room(skb, ip + 8, ROOM_BEHIND_MAC, 0) ||
@@ -108,10 +117,13 @@ GLOBAL int answer_too_big(struct __sk_buff *skb, struct pkt *p, struct port *por
 	return p->family == 4 ? write_too_big4(skb, p, port, mtu) : write_too_big6(skb, p, mtu);
 }
 
-INLINE int encapsulate(struct __sk_buff *skb, struct pkt *p, struct config *c, be32 host)
+// fragment is 0 or TUNNEL_DONT_FRAGMENT.
+GLOBAL int encapsulate(struct __sk_buff *skb, struct pkt *p, struct config *c, be32 host, u64 fragment)
 {
 	struct bpf_tunnel_key k;
 
+	if (!p || !c)
+		return TC_DROP;
 	if (!c->overlay && !testing)
 		return drop(skb, p, INTERNAL);
 	zero(&k, sizeof(k));
@@ -119,7 +131,7 @@ INLINE int encapsulate(struct __sk_buff *skb, struct pkt *p, struct config *c, b
 	k.remote_ipv4 = swap32(host);
 	k.local_ipv4 = swap32(c->underlay);
 	k.tunnel_ttl = 64;
-	if (bpf_skb_set_tunnel_key(skb, &k, sizeof(k), TUNNEL_ZERO_CSUM | TUNNEL_DONT_FRAGMENT))
+	if (bpf_skb_set_tunnel_key(skb, &k, sizeof(k), TUNNEL_ZERO_CSUM | fragment))
 		return drop(skb, p, INTERNAL);
 	count(skb, p->slot, OUT, ENCAP);
 	note(skb, p, ACT_ENCAP, 0, host);
@@ -153,13 +165,13 @@ static const u8 inside[6] = {0x02, 0x5f, 0xff, 0xff, 0xff, 0xff}; // of the serv
 
 enum { IP4_SUM = 14 + 10, IP4_SRC = 14 + 12, IP4_DST = 14 + 16, TCP_SUM = 14 + 20 + 16, UDP_SUM = 14 + 20 + 6 };
 
-// Replaces an address of a TCP or UDP packet without IP options, with its checksums.
-INLINE int readdress(struct __sk_buff *skb, u32 proto, u32 at, be32 from, be32 to)
+// Replaces an address of an IPv4 packet of TCP or UDP, with its checksums; a later fragment has none of these but its IP header's.
+INLINE int readdress(struct __sk_buff *skb, const struct pkt *p, u32 at, be32 from, be32 to)
 {
-	u32 sum = proto == TCP ? TCP_SUM : UDP_SUM;
-	u64 how = CSUM_PSEUDO | 4 | (proto == TCP ? 0 : CSUM_ZERO_IS_NONE);
+	u32 sum = (p->proto == TCP ? TCP_SUM : UDP_SUM) + p->options;
+	u64 how = CSUM_PSEUDO | 4 | (p->proto == TCP ? 0 : CSUM_ZERO_IS_NONE);
 
-	return bpf_l4_csum_replace(skb, sum, from, to, how) || bpf_l3_csum_replace(skb, IP4_SUM, from, to, 4) ||
+	return (p->part < PART_LATER && bpf_l4_csum_replace(skb, sum, from, to, how)) || bpf_l3_csum_replace(skb, IP4_SUM, from, to, 4) ||
 	       bpf_skb_store_bytes(skb, at, &to, 4, 0);
 }
 
@@ -173,7 +185,7 @@ GLOBAL int ask_service(struct __sk_buff *skb, struct pkt *p)
 		return TC_DROP;
 	if (!c || (!c->service && !testing))
 		return drop(skb, p, SERVICE_ABSENT);
-	if (readdress(skb, p->proto, IP4_SRC, p->src.w[3], swap32(ALIASES | (p->index & ALIAS_BITS))) ||
+	if (readdress(skb, p, IP4_SRC, p->src.w[3], swap32(ALIASES | (p->index & ALIAS_BITS))) ||
 	    bpf_skb_store_bytes(skb, 0, inside, 6, 0))
 		return drop(skb, p, INTERNAL);
 	count(skb, p->slot, OUT, SERVICE);

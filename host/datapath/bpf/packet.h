@@ -26,15 +26,17 @@ struct pkt {
 	u16 sport, dport; // as rules see them: of ICMP both are the type
 	u16 ksrc, kdst;   // as the flow table sees them: of an echo request the identifier and 0, of a reply 0 and the identifier
 	u16 ether;
+	u16 head;    // bytes of the IP and transport headers
+	u16 options; // of these, bytes of IPv4 options or IPv6 extension headers
 	u8 family, proto, tcp_flags, icmp_type, hop, dir;
 	u8 fault;       // reason for which it cannot be judged
 	u8 cannot_open; // reason for which it cannot open a flow
 	u8 has_target;
 	u8 located; // from and to are filled
-	u8 head;    // bytes of the IP and transport headers
 	u8 made;    // the receiver's flow was made by this packet
 	u8 error;   // of an ICMP error: its type
 	u8 settled; // the receiver's flow is there and no half-open connection
+	u8 part;    // PART_*: of a fragment
 
 	// Behind this nothing is read before it is written.
 	union addr target; // of a neighbour solicitation
@@ -46,9 +48,18 @@ struct pkt {
 	u32 fwd_epoch;
 	struct where from, to;
 	struct quote quote;
+	u32 at, rest;   // behind options: where the transport header is, and how many bytes are left there
+	u32 quoted;     // bytes of an error's quote
+	u32 id;         // of a fragment: the datagram it is of, the bytes of that it carries, and whether they are the last
+	u32 first, behind, last;
+	u32 found; // frag.h's note
 };
 
 #define FRESH __builtin_offsetof(struct pkt, target)
+
+enum { PART_FIRST = 1, PART_LATER, PART_FOLLOWS }; // a later one follows its first once it knows what that carries
+
+#define FAR 255 // instead of a fault: more stands between the IP header and what the packet carries; chain.h reads it
 
 INLINE int same_addr(const union addr *a, const union addr *b) { return a->d[0] == b->d[0] && a->d[1] == b->d[1]; }
 
@@ -63,8 +74,8 @@ INLINE int is_error(const struct pkt *p)
 	return p->family == 4 ? t == 3 || t == 4 || t == 11 || t == 12 : t >= 1 && t <= 4;
 }
 
-// The header behind IP; rest is what the IP header promises. It returns the fault.
-INLINE int read_l4(u8 *l4, u8 *end, u32 rest, struct pkt *p)
+// The header behind IP; rest is what the IP header promises, of a first fragment only the beginning. It returns the fault.
+INLINE int read_l4(u8 *l4, u8 *end, u32 rest, struct pkt *p, int first)
 {
 	u32 need = p->proto == TCP ? 20 : 8;
 	int icmp = p->proto == (p->family == 4 ? ICMP : ICMP6);
@@ -86,6 +97,7 @@ INLINE int read_l4(u8 *l4, u8 *end, u32 rest, struct pkt *p)
 		if (is_error(p)) {
 			p->error = l4[0];
 			p->cannot_open = FLOW_NO_ERROR;
+			p->quoted = rest - 8;
 			return rest < 8 + (p->family == 4 ? 20 : 40) + 8 ? GUARD_MALFORMED : 0;
 		}
 		if (p->proto == ICMP6 && p->icmp_type == 135 && rest >= 24 && l4 + 24 <= end) {
@@ -99,7 +111,7 @@ INLINE int read_l4(u8 *l4, u8 *end, u32 rest, struct pkt *p)
 	if (p->proto == UDP) {
 		u32 len = swap16(*(u16 *)(l4 + 4));
 		p->head += 8;
-		return len < 8 || len > rest ? GUARD_MALFORMED : 0;
+		return len < 8 || (len > rest && !first) ? GUARD_MALFORMED : 0;
 	}
 	if (l4 + 20 > end)
 		return GUARD_MALFORMED;
@@ -124,12 +136,14 @@ INLINE int read_ip4(u8 *ip, u8 *end, u32 len, struct pkt *p)
 	u32 header = (ip[0] & 15) * 4, total = swap16(*(u16 *)(ip + 2));
 	if (ip[0] >> 4 != 4 || header < 20 || total < header || total > len)
 		return GUARD_MALFORMED;
-	if (header > 20)
-		return GUARD_OPTIONS;
-	if (*(u16 *)(ip + 6) & swap16(0x3fff))
-		return GUARD_FRAGMENT;
-	return read_l4(ip + 20, end, total - 20, p);
+	if (header > 20 || *(u16 *)(ip + 6) & swap16(0x3fff))
+		return FAR;
+	return read_l4(ip + 20, end, total - 20, p, 0);
 }
+
+enum { HOP_BY_HOP = 0, ROUTING = 43, FRAGMENT = 44, DESTINATION = 60 }; // IPv6 extension headers; AH is a protocol of its own
+
+INLINE int is_extension(u32 next) { return next == HOP_BY_HOP || next == ROUTING || next == FRAGMENT || next == DESTINATION; }
 
 INLINE int read_ip6(u8 *ip, u8 *end, u32 len, struct pkt *p)
 {
@@ -144,68 +158,9 @@ INLINE int read_ip6(u8 *ip, u8 *end, u32 len, struct pkt *p)
 	u32 payload = swap16(*(u16 *)(ip + 4));
 	if (ip[0] >> 4 != 6 || payload > len - 40)
 		return GUARD_MALFORMED;
-	switch (p->proto) {
-	case 0: case 43: case 60: case 135: case 139: case 140: case 253: case 254:
-		return GUARD_OPTIONS;
-	case 44:
-		return GUARD_FRAGMENT;
-	}
-	return read_l4(ip + 40, end, payload, p);
-}
-
-#define HEADERS 96 // bytes that are looked at: Ethernet, IPv6, a solicitation or a TCP header
-
-// What of the quoted packet names its conversation; l4 is what is left of it.
-INLINE void read_quoted(const u8 *l4, u32 proto, struct pkt *p)
-{
-	struct quote *q = &p->quote;
-	u8 type = l4[0], request = p->family == 4 ? 8 : 128, reply = p->family == 4 ? 0 : 129;
-
-	q->proto = proto;
-	if (proto == TCP || proto == UDP) {
-		q->sport = q->ksrc = swap16(*(u16 *)(l4 + 2));
-		q->dport = q->kdst = swap16(*(u16 *)l4);
-	} else if (proto == (p->family == 4 ? ICMP : ICMP6) && (type == request || type == reply)) {
-		u16 id = swap16(*(u16 *)(l4 + 4));
-		q->icmp_type = type == request ? reply : request;
-		q->sport = q->dport = q->icmp_type;
-		q->ksrc = type == request ? 0 : id;
-		q->kdst = type == request ? id : 0;
-	} else if (proto != ESP && proto != AH) {
-		q->proto = 0;
-	}
-}
-
-// Reads the packet that an ICMP error quotes. It returns the fault.
-GLOBAL int read_quote(struct __sk_buff *skb, struct pkt *p)
-{
-	if (!p)
-		return INTERNAL;
-	u32 at = p->family == 4 ? 14 + 20 + 8 : 14 + 40 + 8, want = at + (p->family == 4 ? 28 : 48);
-
-	if ((u64)skb->data_end - (u64)skb->data < want)
-		bpf_skb_pull_data(skb, want);
-	u8 *data = (u8 *)(u64)skb->data, *end = (u8 *)(u64)skb->data_end;
-	zero(&p->quote, sizeof(p->quote));
-	if (p->family == 4) {
-		u8 *ip = data + 14 + 20 + 8;
-		if (ip + 28 > end || ip[0] != 0x45 || *(u16 *)(ip + 6) & swap16(0x1fff))
-			return GUARD_MALFORMED;
-		read_quoted(ip + 20, ip[9], p);
-		if (*(be32 *)(ip + 12) != p->dst.w[3] || *(be32 *)(ip + 16) != p->src.w[3])
-			p->quote.proto = 0;
-		return 0;
-	}
-	u8 *ip = data + 14 + 40 + 8;
-	if (ip + 48 > end || ip[0] >> 4 != 6)
-		return GUARD_MALFORMED;
-	read_quoted(ip + 40, ip[6], p);
-	union addr from, to;
-	copy(&from, ip + 8, 16);
-	copy(&to, ip + 24, 16);
-	if (!same_addr(&from, &p->dst) || !same_addr(&to, &p->src))
-		p->quote.proto = 0;
-	return 0;
+	if (is_extension(p->proto))
+		return FAR;
+	return read_l4(ip + 40, end, payload, p, 0);
 }
 
 // From here on an error is judged as a packet of the conversation that it tells of.
@@ -219,29 +174,6 @@ INLINE void as_quoted(struct pkt *p)
 	p->dport = p->quote.dport;
 	p->ksrc = p->quote.ksrc;
 	p->kdst = p->quote.kdst;
-}
-
-// Makes the headers linear, fills p and sets its fault.
-GLOBAL int read_packet(struct __sk_buff *skb, struct pkt *p)
-{
-	u32 want = skb->len < HEADERS ? skb->len : HEADERS;
-
-	if (!p)
-		return 0;
-	if ((u64)skb->data_end - (u64)skb->data < want)
-		bpf_skb_pull_data(skb, want);
-	u8 *data = (u8 *)(u64)skb->data, *end = (u8 *)(u64)skb->data_end;
-	p->fault = GUARD_ETHERTYPE;
-	if (data + 14 > end)
-		return 0;
-	p->ether = swap16(*(u16 *)(data + 12));
-	if (p->ether == ETH_IP4)
-		p->fault = read_ip4(data + 14, end, skb->len - 14, p);
-	else if (p->ether == ETH_IP6)
-		p->fault = read_ip6(data + 14, end, skb->len - 14, p);
-	if (p->error && !p->fault)
-		p->fault = read_quote(skb, p);
-	return 0;
 }
 
 INLINE int is_vlan(struct __sk_buff *skb, const struct pkt *p)

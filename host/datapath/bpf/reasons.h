@@ -13,8 +13,8 @@ enum reason {
 	GUARD_RA = 8, // a router advertisement or redirect from a VM
 	GUARD_DHCP = 9, // a DHCP server's answer from a VM, or DHCP in a wrong form
 	GUARD_MALFORMED = 10, // a header is truncated or contradicts the frame
-	GUARD_OPTIONS = 11, // IPv4 options or IPv6 extension headers, not judged yet
-	GUARD_FRAGMENT = 12, // a fragment, not judged yet
+	GUARD_OPTIONS = 11, // a source route, or IPv6 extension headers that are too many or out of place
+	GUARD_FRAGMENT = 12, // a fragment that can be none of a packet, or a first one without its whole header
 	GUARD_SOURCE = 13, // the source address is not the NIC's
 	GUARD_MULTICAST = 14, // broadcast and multicast stay at the VM
 	GUARD_PROTOCOL = 15, // an IP protocol that virtual networks do not carry
@@ -48,5 +48,8 @@ enum reason {
 	GUARD_TCP_FLAGS = 43, // a combination of TCP flags that no segment has
 	FLOW_STATE = 44, // a TCP segment that the state of its connection does not allow
 	FLOW_HALF_OPEN = 45, // the port has used its share of connections that are not established
-	REASONS = 46,
+	FLOW_NO_FIRST = 46, // a later fragment of no packet whose first one has passed
+	FLOW_OVERLAP = 47, // a fragment of a packet whose fragments overlap, or one that has come already
+	FLOW_FRAGMENTS = 48, // a fragmented packet with too many gaps
+	REASONS = 49,
 };

@@ -121,6 +121,32 @@ struct flow {
 	u8 unused;
 };
 
+enum { DATAGRAMS = 32, RANGES = 24 };
+#define FRAGMENT_NS 30000000000ULL // from the first fragment to the last
+
+struct range { // of bytes: the first, and the one behind the last
+	u16 first, behind;
+};
+
+// What a first fragment has told of its datagram, and what of that has come.
+struct datagram {
+	union addr src, dst;
+	u64 made; // in nanoseconds
+	u32 id, port; // PORT_KEY
+	u16 sport, dport, ksrc, kdst;
+	u16 total; // bytes, once the last fragment has come
+	u8 family; // 0: it is none
+	u8 proto, icmp_type, tcp_flags, cannot_open;
+	u8 refused; // fragments of it overlap
+	struct range got[RANGES];
+};
+
+struct datagrams { // of a port in one direction: the newest take the places of the oldest
+	struct bpf_spin_lock lock;
+	u32 next;
+	struct datagram datagrams[DATAGRAMS];
+};
+
 struct own_key {
 	u32 port, family; // port is PORT_KEY
 	union addr ip;
@@ -188,6 +214,7 @@ MAP(group_slots, MAP_HASH, struct group_key, struct slot, 1024); // the agent's 
 MAP(class_ids, MAP_HASH, struct class_key, u32, 65536);          // the agent's own
 MAP(flows4, MAP_HASH, struct flow_key4, struct flow, 262144);
 MAP(flows6, MAP_HASH, struct flow_key6, struct flow, 65536);
+MAP(fragments, MAP_ARRAY, u32, struct datagrams, 2048); // slot × 2 + direction
 
 #define COUNTERS 128 // per slot: direction × 64 + reason; beyond 56 the outcomes
 MAP(counters, MAP_PERCPU_ARRAY, u32, u64, 1024 * COUNTERS);
