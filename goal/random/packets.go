@@ -158,7 +158,7 @@ func (g *sender) traffic(dst netip.Addr) model.Packet {
 		p.Protocol = goal.AH
 	default:
 		p.Protocol = uint8(r.Uint32())
-		if !p.Src.Is4() && slices.Contains([]uint8{0, 43, 44, 60}, p.Protocol) { // headers, not protocols
+		if isHeader(&p, p.Protocol) {
 			p.Protocol = 59
 		}
 	}
@@ -171,6 +171,11 @@ func (g *sender) traffic(dst netip.Addr) model.Packet {
 	}
 	p.MayFragment = p.Src.Is4() && r.IntN(4) == 0
 	return p
+}
+
+// isHeader says whether of p's family this is no protocol but another header.
+func isHeader(p *model.Packet, protocol uint8) bool {
+	return !p.Src.Is4() && slices.Contains([]uint8{0, 43, 44, 60}, protocol)
 }
 
 func (g *sender) icmp(p *model.Packet) {
@@ -204,6 +209,9 @@ func (g *sender) errorKind(v4 bool) uint8 {
 func (g *sender) quote(p *model.Packet) model.Quote {
 	r := g.r
 	q := model.Quote{Src: p.Dst, Dst: p.Src, Protocol: []uint8{goal.TCP, goal.UDP, p.Protocol, goal.ESP, goal.AH, uint8(r.Uint32())}[r.IntN(6)]}
+	if isHeader(p, q.Protocol) {
+		q.Protocol = 59
+	}
 	switch q.Protocol {
 	case goal.TCP, goal.UDP:
 		q.SrcPort, q.DstPort = g.portNumber(), g.portNumber()

@@ -285,6 +285,9 @@ func TestTwinUpdates(t *testing.T) {
 func (j *judge) apply(h *goal.Host) {
 	j.t.Helper()
 	h.Generation = j.d.Generation() + 1
+	j.pending = slices.DeleteFunc(j.pending, func(e twinEvent) bool {
+		return e.port != 0 && !slices.ContainsFunc(h.Ports, func(p goal.Port) bool { return p.Index == e.port })
+	})
 	if err := j.d.Apply(j.t.Context(), h, func(p uint32) (int, bool) { i, ok := j.of[p]; return i, ok }); err != nil {
 		j.t.Fatal(err)
 	}
