@@ -19,7 +19,7 @@ func asked(p model.Packet, port *goal.Port) bool {
 	}
 	v6 := p.EtherType == model.EtherIPv6
 	switch {
-	case p.VLAN, p.Malformed, p.Options, p.Fragment, p.Short, !own, p.SrcMAC != port.MAC, p.EtherType != model.EtherIPv4 && !v6:
+	case p.VLAN, p.Malformed, p.Options, p.BadFragment, p.Fragment.Behind > 0, p.Short, !own, p.SrcMAC != port.MAC, p.EtherType != model.EtherIPv4 && !v6:
 		return false
 	case p.Protocol == goal.TCP && p.TCPFlags&(model.SYN|model.ACK|model.RST|model.FIN) != model.SYN:
 		return false
