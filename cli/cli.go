@@ -79,6 +79,7 @@ type commands struct {
 	Drops    dropsCommand       `cmd:"" help:"Show dropped packets by reason."`
 	Flows    flowsCommand       `cmd:"" help:"Show the flows that the hosts remember."`
 	Traffic  trafficCommand     `cmd:"" help:"Show what each machine sent and received."`
+	Port     portCommands       `cmd:"" help:"Network interfaces of what is no virtual machine of ours: taps and namespaces on this host."`
 	Host     hostCommands       `cmd:"" help:"Hosts of the fabric."`
 	Demo     demoCommand        `cmd:"" help:"Deploy the three-tier example for two tenants and check it with real packets."`
 	Env      envCommands        `cmd:"" help:"Print what a client needs to work here: eval \"$(ringfence env terraform)\"."`

@@ -65,8 +65,12 @@ func equalFacts(a, b *resource.VMFacts) bool {
 }
 
 func equalNIC(a, b *resource.NIC) bool {
-	return a.ID == b.ID && a.NSG == b.NSG && a.VM == b.VM && a.MAC == b.MAC && a.Port == b.Port &&
+	return a.ID == b.ID && a.NSG == b.NSG && a.VM == b.VM && equalAttachment(a.Attachment, b.Attachment) && a.MAC == b.MAC && a.Port == b.Port &&
 		slices.Equal(a.DNS, b.DNS) && slices.EqualFunc(a.IPConfigs, b.IPConfigs, equalIPConfig)
+}
+
+func equalAttachment(a, b *resource.Attachment) bool {
+	return a == b || a != nil && b != nil && *a == *b
 }
 
 func equalIPConfig(a, b resource.IPConfig) bool {

@@ -54,6 +54,32 @@ func (c *compiler) place() {
 			c.placeNIC(m, k, key, subnets, taken)
 		}
 	}
+	c.placeAttached(hosts, subnets, taken)
+}
+
+// placeAttached adds the NICs that something other than a VM has. Such a NIC stands for a machine of its own.
+func (c *compiler) placeAttached(hosts map[string]HostFact, subnets map[string]subnetRef, taken map[uint32]bool) {
+	for _, key := range slices.Sorted(maps.Keys(c.view.NICs)) {
+		nic := c.view.NICs[key]
+		if nic.Attachment == nil {
+			continue
+		}
+		host, ok := hosts[nic.Attachment.Host]
+		if !ok || nic.VM != "" {
+			c.problem(nic.ID, "attachment", nic.Attachment.String(), "the NIC is not on the network there")
+			continue
+		}
+		c.placeNIC(member{vm: standIn(nic), nic: nic, host: host, primary: true}, key, "", subnets, taken)
+	}
+}
+
+// standIn is the machine that an attached NIC is, as far as anybody sees one: its name.
+func standIn(nic *resource.NIC) *resource.VM {
+	name := nic.Attachment.HostName
+	if name == "" { // nobody asked for a name: it is told what it is, and found by nobody
+		name = nic.ID[strings.LastIndexByte(nic.ID, '/')+1:]
+	}
+	return &resource.VM{HostName: name, Host: nic.Attachment.Host}
 }
 
 // placeNIC adds a NIC to the members of its VNet, or says why it is not on the network.

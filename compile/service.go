@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -20,11 +21,12 @@ func (p *vnetPart) register(vm *resource.VM, port *goal.Port) {
 	}
 	slices.SortFunc(name.IPs, netip.Addr.Compare)
 	const effect = "the VM has no name in the internal DNS"
+	id := cmp.Or(vm.ID, port.ID)
 	switch {
 	case !goal.Label(name.Host):
-		p.problems = append(p.problems, Problem{vm.ID, "hostName", vm.HostName, effect + ": it must be 1 to 63 of a-z, 0-9 and -"})
+		p.problems = append(p.problems, Problem{id, "hostName", vm.HostName, effect + ": it must be 1 to 63 of a-z, 0-9 and -"})
 	case p.named[name.Host]:
-		p.problems = append(p.problems, Problem{vm.ID, "hostName", vm.HostName, effect + ": another VM of the VNet has it"})
+		p.problems = append(p.problems, Problem{id, "hostName", vm.HostName, effect + ": another VM of the VNet has it"})
 	default:
 		p.named[name.Host] = true
 		p.names = append(p.names, name)

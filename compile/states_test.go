@@ -236,6 +236,12 @@ func TestMemoNoticesEveryField(t *testing.T) {
 		for _, vm := range v.VMs {
 			vm.Host = "host1"
 		}
+		for _, key := range slices.Sorted(maps.Keys(v.NICs)) {
+			if n := v.NICs[key]; n.VM == "" {
+				n.Attachment = &resource.Attachment{Host: "host1", Kind: "netns", Device: "eth0", Namespace: "/run/netns/job", HostName: "job"}
+				break
+			}
+		}
 		for _, n := range v.VNets {
 			n.DNS = []netip.Addr{netip.MustParseAddr("10.0.0.250")}
 		}
@@ -272,6 +278,9 @@ func leaves(x reflect.Value) []reflect.Value {
 	var out []reflect.Value
 	switch x.Kind() {
 	case reflect.Pointer:
+		if x.IsNil() {
+			return nil
+		}
 		return leaves(x.Elem())
 	case reflect.Struct:
 		for i := range x.NumField() {

@@ -87,6 +87,10 @@ func (p *vnetPart) add(m member, taken map[netip.Addr]bool) {
 		NICGroup: m.nicGroup, SubnetGroup: m.subnetGroup, SubnetID: m.subnet.ID,
 		DNS: nameServers(m.nic, p.vnet), Domain: p.vnet.Domain, MTU: guestMTU, Compute: computeOf(m.vm), Limits: p.limits,
 	}
+	if a := m.nic.Attachment; a != nil {
+		port.Sandbox = goal.Sandbox{HostName: port.Sandbox.HostName}
+		port.Attachment = goal.Attachment{Kind: goal.Kind(a.Kind), Device: a.Device, Namespace: a.Namespace, Configure: a.Configure}
+	}
 	for _, ic := range primaryFirst(m.nic.IPConfigs) {
 		a, why := p.address(m, ic, taken)
 		if why != "" {
@@ -105,7 +109,7 @@ func (p *vnetPart) add(m member, taken map[netip.Addr]bool) {
 		return
 	}
 	p.ports[m.host.Name] = append(p.ports[m.host.Name], port)
-	if m.primary {
+	if a := m.nic.Attachment; m.primary && (a == nil || a.HostName != "") {
 		p.register(m.vm, &port)
 	}
 	for _, key := range m.groupKeys {

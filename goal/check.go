@@ -153,7 +153,7 @@ func (n *VNet) check() error {
 }
 
 func (c *checker) checkPorts() error {
-	sandbox := map[Sandbox]bool{}
+	sandbox, attached := map[Sandbox]bool{}, map[Attachment]bool{}
 	for i := range c.h.Ports {
 		p := &c.h.Ports[i]
 		if p.Index == 0 || p.Index > MaxPort || i > 0 && c.h.Ports[i-1].Index >= p.Index {
@@ -161,6 +161,14 @@ func (c *checker) checkPorts() error {
 		}
 		if err := c.checkPort(p); err != nil {
 			return fmt.Errorf("port %d: %w", p.Index, err)
+		}
+		if a := p.Attachment; a.Kind != KindSandbox {
+			a.Configure = false
+			if attached[a] {
+				return fmt.Errorf("port %d: another port is attached to %s %s %s", p.Index, a.Kind, a.Namespace, a.Device)
+			}
+			attached[a] = true
+			continue
 		}
 		device := Sandbox{Name: p.Sandbox.Name, Device: p.Sandbox.Device}
 		if sandbox[device] {
@@ -178,9 +186,16 @@ func (c *checker) checkPort(p *Port) error {
 		return fmt.Errorf("vnet %d is not in the goal", p.VNI)
 	case p.MAC == MAC{} || p.MAC[0]&1 != 0:
 		return fmt.Errorf("MAC %s: expected a unicast address", p.MAC)
+	case p.Attachment.Kind != KindSandbox:
+		if err := p.checkAttachment(); err != nil {
+			return err
+		}
+	case p.Attachment != Attachment{}:
+		return fmt.Errorf("attachment %+v: expected none of a sandbox", p.Attachment)
 	case !sandboxName(p.Sandbox.Name) || p.Sandbox.Device == "" || len(p.Sandbox.Device) > 15:
 		return fmt.Errorf("sandbox %q device %q: expected at most 32 of a-z, 0-9 and -, and a device of 1 to 15 bytes", p.Sandbox.Name, p.Sandbox.Device)
-	case len(p.Addresses) == 0 || !p.Addresses[0].Primary:
+	}
+	if len(p.Addresses) == 0 || !p.Addresses[0].Primary {
 		return fmt.Errorf("expected at least one address, the primary one first")
 	}
 	for i, a := range p.Addresses {
@@ -192,6 +207,21 @@ func (c *checker) checkPort(p *Port) error {
 		}
 	}
 	return cmp.Or(p.Limits.Check(), c.checkReference(p.NICGroup, n), c.checkReference(p.SubnetGroup, n))
+}
+
+func (p *Port) checkAttachment() error {
+	a := p.Attachment
+	device := a.Device != "" && len(a.Device) <= 15 && !strings.ContainsAny(a.Device, "/ :\x00")
+	switch {
+	case a.Kind == KindTap && device && a.Namespace == "" && !a.Configure:
+	case a.Kind == KindNetns && device && strings.HasPrefix(a.Namespace, "/"):
+	default:
+		return fmt.Errorf("attachment %+v: expected a tap with a device, or a namespace's path and a device", a)
+	}
+	if p.Sandbox.Name != "" || p.Sandbox.Device != "" {
+		return fmt.Errorf("attachment %+v: expected no sandbox beside it", a)
+	}
+	return nil
 }
 
 // checkReference wants the group, and every set that it refers to in the VNet. It asks once per group and VNet.

@@ -23,8 +23,9 @@ type Host struct {
 type Port struct {
 	Index       uint32       // fabric-wide dense number, 1…2²²-2; names the port in maps, counters and device names
 	ID          string       // ARM id of the network interface
-	VM          string       // ARM id of the virtual machine
+	VM          string       // ARM id of the virtual machine; "" for an attached NIC
 	Sandbox     Sandbox      // where the other end of the port lives
+	Attachment  Attachment   // where it lives when that is no sandbox of ours
 	Primary     bool         // the VM's primary NIC: it alone gets a default gateway
 	MAC         MAC          //
 	VNI         uint32       // the VNet it is in
@@ -45,6 +46,24 @@ type Sandbox struct {
 	HostName string // host name inside, in lower case
 	Device   string // device inside: eth0, eth1 …
 }
+
+// Attachment is a device that something else made, or a namespace that something else owns. Its zero value means a sandbox.
+type Attachment struct {
+	Kind      Kind   // what the port's device is
+	Device    string // KindTap: the device on the host; KindNetns: the name of the port's device inside
+	Namespace string // KindNetns: absolute path of the namespace's file
+	Configure bool   // KindNetns: addresses and routes are set from here, not asked for by DHCP
+}
+
+// Kind is what stands at the other end of a port.
+type Kind string
+
+// The kinds of ports.
+const (
+	KindSandbox Kind = ""      // a namespace of ours
+	KindTap     Kind = "tap"   // a tap device: another program holds its other end
+	KindNetns   Kind = "netns" // somebody else's namespace, in which our device is put
+)
 
 // MAC is an Ethernet address.
 type MAC [6]byte

@@ -50,6 +50,9 @@ func (g Group) Hash() [32]byte { return sha256.Sum256([]byte(g.Text())) }
 func (p *Port) text(b *strings.Builder) {
 	fmt.Fprintf(b, "\nport %d\n  id %s\n  vm %s\n", p.Index, word(p.ID), word(p.VM))
 	fmt.Fprintf(b, "  sandbox %s hostname %s device %s\n", word(p.Sandbox.Name), word(p.Sandbox.HostName), word(p.Sandbox.Device))
+	if a := p.Attachment; a != (Attachment{}) {
+		fmt.Fprintf(b, "  attachment %s device %s namespace %s%s\n", word(string(a.Kind)), word(a.Device), word(a.Namespace), mark(" configure", a.Configure))
+	}
 	fmt.Fprintf(b, "  primary %t\n  mac %s\n  vni %d\n", p.Primary, p.MAC, p.VNI)
 	for _, a := range p.Addresses {
 		fmt.Fprintf(b, "  address %s subnet %s%s\n", addr(a.IP), a.Subnet, mark(" primary", a.Primary))

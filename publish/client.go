@@ -38,6 +38,7 @@ type Client struct {
 	ack      *Ack   // of the newest goal handed out, once it is there
 	report   *Report
 	link     *link
+	number   uint64 // of the last call
 }
 
 // link is one connection. Its outbox is a set of things to tell, not a queue: only the newest ack and report count.
@@ -46,7 +47,9 @@ type link struct {
 	wake    chan struct{}
 	done    chan struct{}
 	answers []answer
-	ack     bool // the client's ack is still to be sent here
+	calls   []call
+	open    map[uint64]chan answer // calls that wait for their reply
+	ack     bool                   // the client's ack is still to be sent here
 	report  bool
 }
 
@@ -151,7 +154,7 @@ func (c *Client) stream(ctx context.Context) error {
 		return fmt.Errorf("hello: %w", err)
 	}
 	conn.SetDeadline(time.Time{})
-	l := &link{conn: conn, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	l := &link{conn: conn, wake: make(chan struct{}, 1), done: make(chan struct{}), open: map[uint64]chan answer{}}
 	c.mu.Lock()
 	c.link = l
 	l.report = c.report != nil
@@ -181,6 +184,8 @@ func (c *Client) read(l *link) error {
 			}
 		case m.Ask != nil:
 			go c.answer(l, *m.Ask)
+		case m.Reply != nil:
+			c.replied(l, *m.Reply)
 		case m.Bye != nil:
 			return fmt.Errorf("%w: %s", errSentAway, m.Bye.Reason)
 		case m.Beat != nil:
@@ -277,6 +282,9 @@ func (c *Client) outbox(l *link) (out []*message) {
 	for i := range l.answers {
 		out = append(out, &message{Answer: &l.answers[i]})
 	}
-	l.report, l.ack, l.answers = false, false, nil
+	for i := range l.calls {
+		out = append(out, &message{Call: &l.calls[i]})
+	}
+	l.report, l.ack, l.answers, l.calls = false, false, nil, nil
 	return out
 }

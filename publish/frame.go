@@ -43,7 +43,7 @@ func decode(body []byte) (*message, error) {
 		return nil, fmt.Errorf("%w: %w", errFrame, err)
 	}
 	set := 0
-	for _, is := range []bool{m.Hello != nil, m.Goal != nil, m.Ack != nil, m.Report != nil, m.Ask != nil, m.Answer != nil,
+	for _, is := range []bool{m.Hello != nil, m.Goal != nil, m.Ack != nil, m.Report != nil, m.Ask != nil, m.Answer != nil, m.Call != nil, m.Reply != nil,
 		m.Beat != nil, m.Bye != nil} {
 		if is {
 			set++

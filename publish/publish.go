@@ -21,6 +21,8 @@ type message struct {
 	Report *Report     `json:"report,omitempty"`
 	Ask    *ask        `json:"ask,omitempty"`
 	Answer *answer     `json:"answer,omitempty"`
+	Call   *call       `json:"call,omitempty"`
+	Reply  *answer     `json:"reply,omitempty"`
 	Beat   *struct{}   `json:"beat,omitempty"`
 	Bye    *leaveFrame `json:"bye,omitempty"`
 }
@@ -69,6 +71,13 @@ type answer struct {
 	Number uint64          `json:"number"`
 	Body   json.RawMessage `json:"body,omitempty"`
 	Error  string          `json:"error,omitempty"`
+}
+
+// call is a host's request to the server; the reply is an answer with its number.
+type call struct {
+	Number uint64          `json:"number"`
+	Kind   string          `json:"kind"`
+	Body   json.RawMessage `json:"body"`
 }
 
 // leaveFrame is the server's reason for closing the stream.

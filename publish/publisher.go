@@ -23,6 +23,7 @@ type Options struct {
 	OnHello  func(Hello) error
 	OnAck    func(host string, enforced uint64, problem string)
 	OnReport func(host string, r Report)
+	OnCall   func(host, kind string, body json.RawMessage) (json.RawMessage, error) // a host's request, on a goroutine of its own
 }
 
 // Publisher holds the newest goal of every host and who has enforced it.

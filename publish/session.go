@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,21 +19,23 @@ const (
 
 // session is one host's stream at the server. The reader is Publisher.serve's goroutine; everything is written by one writer.
 type session struct {
-	p    *Publisher
-	conn net.Conn
-	name string
-	wake chan struct{} // holds one token: something is to be sent
-	done chan struct{}
-	once sync.Once
+	p     *Publisher
+	conn  net.Conn
+	name  string
+	wake  chan struct{} // holds one token: something is to be sent
+	done  chan struct{}
+	once  sync.Once
+	calls atomic.Int32 // of the host that are under way
 
 	// Guarded by p.mu.
-	has    map[Hash]bool // parts that the host holds once it has read what was sent
-	sent   *manifest     // the goal sent last, nil before the first
-	as     uint64        // the generation it was sent as
-	asks   []ask
-	number uint64
-	open   map[uint64]chan answer
-	bye    string
+	has     map[Hash]bool // parts that the host holds once it has read what was sent
+	sent    *manifest     // the goal sent last, nil before the first
+	as      uint64        // the generation it was sent as
+	asks    []ask
+	replies []answer
+	number  uint64
+	open    map[uint64]chan answer
+	bye     string
 }
 
 // Serve accepts hosts on l until ctx ends, then closes l and every stream. Connections are mutual TLS by tc.
@@ -161,6 +164,8 @@ func (s *session) read() error {
 			s.p.reported(s, *m.Report)
 		case m.Answer != nil:
 			s.answered(*m.Answer)
+		case m.Call != nil:
+			go s.called(*m.Call)
 		case m.Beat != nil:
 		default:
 			return fmt.Errorf("host %s: a frame that is not a host's to send", s.name)
@@ -248,7 +253,10 @@ func (s *session) next() (out []*message, last bool) {
 		}
 		out = append(out, &message{Ask: &a})
 	}
-	s.asks = nil
+	for i := range s.replies {
+		out = append(out, &message{Reply: &s.replies[i]})
+	}
+	s.asks, s.replies = nil, nil
 	return out, false
 }
 

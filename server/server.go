@@ -63,7 +63,7 @@ type ackNote struct {
 // New returns a server on an open store. Run makes it work.
 func New(s *store.Store, profile string, log *slog.Logger) *Server {
 	v := &Server{store: s, profile: profile, patience: time.Second, log: journal.Component(log, "server"), meter: metrics.New(), memo: compile.NewMemo(), acks: map[string]ackNote{}, kick: make(chan struct{}, 1), healer: newHealer(rand.Text())}
-	v.publisher = publish.New(publish.Options{Log: journal.Component(log, "publish"), OnHello: v.hello, OnAck: v.noteAck})
+	v.publisher = publish.New(publish.Options{Log: journal.Component(log, "publish"), OnHello: v.hello, OnAck: v.noteAck, OnCall: v.called})
 	return v
 }
 

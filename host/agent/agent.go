@@ -43,6 +43,8 @@ type Sandboxes interface {
 	Configure(ctx context.Context, p goal.Port) error
 	Prune(keep []goal.Port) error
 	Spec(p goal.Port) sandbox.Spec
+	CheckAttachment(at goal.Attachment) error
+	Release(index uint32) error // takes the tap down that was this port, before the programs leave it
 }
 
 // Services are the host's services for VMs: DHCP, DNS, metadata.
@@ -90,12 +92,15 @@ type Agent struct {
 	serving Services
 	current *goal.Host        // the newest goal, nil before the first
 	devices map[uint32]device // ports whose device is made and attached
+	absent  map[uint32]string // attached ports whose other end is not there: no fault of the goal
+	inForce bool              // the tables are the newest goal's
 	pruned  bool              // what an earlier process left was removed
 	failed  time.Duration     // the last wait before a retry, 0 when current is enforced
 
 	guests  *guests
 	answers answers
 	pulse   pulse
+	board   board
 	told    publish.Report // reported last
 
 	retryAt, resyncAt, reportAt time.Time // zero: not due
@@ -110,12 +115,17 @@ type device struct {
 
 // owner is whose device a port index names: while it stays the same, the device stays.
 type owner struct {
-	nic     string
-	mac     goal.MAC
-	sandbox goal.Sandbox
+	nic        string
+	mac        goal.MAC
+	sandbox    goal.Sandbox
+	attachment goal.Attachment
 }
 
-func ownerOf(p *goal.Port) owner { return owner{nic: p.ID, mac: p.MAC, sandbox: p.Sandbox} }
+func ownerOf(p *goal.Port) owner {
+	o := owner{nic: p.ID, mac: p.MAC, sandbox: p.Sandbox, attachment: p.Attachment}
+	o.attachment.Configure = false
+	return o
+}
 
 func hasSix(p *goal.Port) bool {
 	return slices.ContainsFunc(p.Addresses, func(a goal.Address) bool { return a.IP.Is6() })
@@ -126,7 +136,7 @@ func New(d Deps) *Agent {
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
-	a := &Agent{Deps: d, devices: map[uint32]device{}, guests: newGuests(d.Sandboxes, d.Log)}
+	a := &Agent{Deps: d, devices: map[uint32]device{}, absent: map[uint32]string{}, guests: newGuests(d.Sandboxes, d.Log)}
 	a.answers.events.epoch = rand.Text()
 	return a
 }
@@ -147,6 +157,7 @@ func (a *Agent) Loop(ctx context.Context) {
 			a.apply(ctx)
 		case r := <-a.guests.results:
 			a.guests.done(r)
+			a.show()
 			a.changed()
 		case <-timer.C:
 			a.due(ctx, time.Now())
@@ -215,6 +226,10 @@ func (a *Agent) report() publish.Report {
 		s := publish.Sandbox{VM: p.VM, NIC: p.ID, Port: p.Index, Netns: spec.Namespace, HostName: spec.Hostname, Dir: spec.Dir,
 			Device: p.Sandbox.Device}
 		s.Ready, s.Problem = a.guests.state(p.Index)
+		if p.Attachment.Kind != goal.KindSandbox {
+			s.Device = p.Attachment.Device
+			s.Ready, s.Problem = a.ready(p.Index)
+		}
 		r.Sandboxes = append(r.Sandboxes, s)
 		if s.Ready {
 			ready++

@@ -137,6 +137,10 @@ func (k *kernel) Ensure(p goal.Port) (int, error) {
 	return k.next, nil
 }
 
+func (k *kernel) CheckAttachment(goal.Attachment) error { return nil }
+
+func (k *kernel) Release(uint32) error { return nil }
+
 func (k *kernel) Foreign(p goal.Port) (bool, error) {
 	defer k.lock()()
 	old, ok := k.ports[p.Index]

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ringfence/goal"
+	"ringfence/host/sandbox"
 )
 
 // apply brings the kernel to the current goal and acknowledges. What fails is tried again; the rest is enforced meanwhile.
@@ -23,6 +24,7 @@ func (a *Agent) apply(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
+	a.inForce = applied
 	a.retryAt, a.resyncAt = time.Time{}, time.Now().Add(resyncEvery)
 	problem := ""
 	if err == nil {
@@ -40,6 +42,7 @@ func (a *Agent) apply(ctx context.Context) {
 	if applied {
 		a.tidy()
 	}
+	a.show()
 	a.changed()
 }
 
@@ -124,6 +127,9 @@ func (a *Agent) closeReused(ctx context.Context) error {
 		return fmt.Errorf("close ports before their reuse: %w", err)
 	}
 	for _, index := range reused {
+		if err := a.Sandboxes.Release(index); err != nil {
+			return fmt.Errorf("release port %d before its reuse: %w", index, err)
+		}
 		if err := a.Datapath.DetachPort(index); err != nil {
 			return fmt.Errorf("detach port %d before its reuse: %w", index, err)
 		}
@@ -138,9 +144,18 @@ func (a *Agent) ensure(p *goal.Port) error {
 		return nil
 	}
 	index, err := a.Sandboxes.Ensure(*p)
+	if errors.Is(err, sandbox.ErrAbsent) {
+		if a.absent[p.Index] != err.Error() {
+			a.Log.Warn("attached port stays closed", "port", p.Index, "nic", p.ID, "error", err)
+		}
+		a.absent[p.Index] = err.Error()
+		delete(a.devices, p.Index)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
+	delete(a.absent, p.Index)
 	a.devices[p.Index] = device{index: index, owner: ownerOf(p), six: hasSix(p)}
 	return nil
 }
@@ -153,10 +168,15 @@ func (a *Agent) tidy() {
 		a.pruned = false
 	}
 	for _, index := range gone {
+		if err := a.Sandboxes.Release(index); err != nil {
+			a.Log.Warn("release port", "port", index, "error", err)
+			continue // its programs stay: nothing of it may reach the host's own stack
+		}
 		if err := a.Datapath.DetachPort(index); err != nil {
 			a.Log.Warn("detach port", "port", index, "error", err)
 		}
 		delete(a.devices, index)
+		delete(a.absent, index)
 	}
 	if a.pruned && len(gone) == 0 {
 		return
@@ -172,7 +192,7 @@ func (a *Agent) tidy() {
 // leftover lists the ports that are attached and not in the goal: of this process's making, and at first of an earlier one's. A port
 // whose device could not be made just now is in the goal: it keeps its programs.
 func (a *Agent) leftover() ([]uint32, error) {
-	all := slices.Collect(maps.Keys(a.devices))
+	all := slices.AppendSeq(slices.Collect(maps.Keys(a.devices)), maps.Keys(a.absent))
 	var err error
 	if !a.pruned {
 		var pinned []uint32

@@ -66,12 +66,19 @@ func Run(ctx context.Context, c Config) error {
 	defer fabric.close()
 	a = New(Deps{Datapath: dp, Sandboxes: boxes, Fabric: fabric, Lost: fabric.lost, Stream: stream, Log: journal.Component(log, "agent"),
 		Machine: func() []observe.Finding { return machine(c) }})
-	return a.live(ctx, stream, dp.Events)
+	r := &reception{board: &a.board, sandboxes: boxes, call: stream.Call, connected: stream.Connected, log: journal.Component(log, "local")}
+	return a.live(ctx, stream, dp.Events, func(ctx context.Context) error { return r.serveLocal(ctx, c.RunDir) })
 }
 
 // live runs the stream and the events beside the loop.
-func (a *Agent) live(ctx context.Context, stream *publish.Client, events func(context.Context, func(observe.Event)) error) error {
-	ended := make(chan struct{}, 2)
+func (a *Agent) live(ctx context.Context, stream *publish.Client, events func(context.Context, func(observe.Event)) error, serve func(context.Context) error) error {
+	ended := make(chan struct{}, 3)
+	go func() {
+		if err := serve(ctx); err != nil && ctx.Err() == nil {
+			a.Log.Error("nothing can be attached on this host: local socket", "error", err)
+		}
+		ended <- struct{}{}
+	}()
 	go func() {
 		stream.Run(ctx)
 		ended <- struct{}{}
@@ -84,6 +91,7 @@ func (a *Agent) live(ctx context.Context, stream *publish.Client, events func(co
 	}()
 	a.Log.Info("agent started", "version", Version, "generation", a.Datapath.Generation())
 	a.Loop(ctx)
+	<-ended
 	<-ended
 	<-ended
 	a.Log.Info("agent ends; what is programmed stays in force")

@@ -25,6 +25,12 @@ type meta struct {
 	Unused     [7]uint64
 }
 
+// How a frame gets to the other end of a port's device.
+const (
+	kindVeth = 0 // it is handed to the veth's other end
+	kindTap  = 1 // it is sent on the device
+)
+
 const addrs = 4 // addresses of each family that a port's record itself holds
 
 type subnet4 struct{ Net, Mask [4]byte }

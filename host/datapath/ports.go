@@ -97,6 +97,9 @@ func (u *update) publishPort(p *goal.Port, s *portState) error {
 func (u *update) record(p *goal.Port) (r portRecord, up bool) {
 	up = true
 	r = portRecord{Index: p.Index, VNI: p.VNI, MAC: p.MAC, Quota: u.quota(), HalfOpen: uint32(u.d.opts.HalfOpen), Idle: defaultIdle}
+	if p.Attachment.Kind == goal.KindTap {
+		r.Kind = kindTap
+	}
 	for k := range goal.LimitKinds {
 		l := p.Limits.Of(k)
 		r.Limits[k] = rateRecord{Gap: l.Gap(), Burst: l.Burst}

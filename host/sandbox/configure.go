@@ -42,9 +42,12 @@ func (m *Manager) Configure(ctx context.Context, p goal.Port) error {
 	if err := check(p); err != nil {
 		return err
 	}
-	ns := m.Spec(p).Namespace
 	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
+	if p.Attachment.Kind != goal.KindSandbox {
+		return m.configureAttached(ctx, p)
+	}
+	ns := m.Spec(p).Namespace
 	if err := plug(ctx, ns, p.Sandbox.Device); err != nil {
 		return fmt.Errorf("configure %s/%s: %w", p.Sandbox.Name, p.Sandbox.Device, err)
 	}

@@ -10,8 +10,11 @@ import (
 func (m *Manager) Foreign(p goal.Port) (foreign bool, err error) {
 	err = netdev.With("", func(c *netdev.Conn) error {
 		l, ok, err := c.Link(Device(p.Index))
-		foreign = ok && l.Alias != m.alias(p)
+		foreign = ok && (p.Attachment.Kind == goal.KindTap || l.Alias != m.alias(p))
 		return err
 	})
-	return foreign, err
+	if err != nil || foreign {
+		return foreign, err
+	}
+	return m.foreignTap(p)
 }

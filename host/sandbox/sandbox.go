@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -71,6 +70,12 @@ type Spec struct {
 
 // Spec of the sandbox that p is in.
 func (m *Manager) Spec(p goal.Port) Spec {
+	switch a := p.Attachment; a.Kind {
+	case goal.KindTap:
+		return Spec{}
+	case goal.KindNetns:
+		return Spec{Namespace: a.Namespace}
+	}
 	return Spec{Namespace: m.prefix() + p.Sandbox.Name, Hostname: p.Sandbox.HostName, Dir: m.dir(p.Sandbox.Name)}
 }
 
@@ -86,6 +91,9 @@ const serviceName = "svc"
 func (m *Manager) Ensure(p goal.Port) (index int, err error) {
 	if err := check(p); err != nil {
 		return 0, err
+	}
+	if p.Attachment.Kind != goal.KindSandbox {
+		return m.ensureAttached(p)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -111,12 +119,15 @@ func (m *Manager) Ensure(p goal.Port) (index int, err error) {
 
 func check(p goal.Port) error {
 	s := p.Sandbox
+	if p.MAC == (goal.MAC{}) || p.MAC[0]&1 != 0 {
+		return fmt.Errorf("MAC %x of port %d: a unicast address expected", p.MAC, p.Index)
+	}
+	if p.Attachment.Kind != goal.KindSandbox {
+		return nil
+	}
 	bad := func(r rune) bool { return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-') }
 	if s.Name == "" || len(s.Name) > 32 || strings.ContainsFunc(s.Name, bad) || s.Name == serviceName {
 		return fmt.Errorf("sandbox name %q of port %d: 1 to 32 of a-z, 0-9 and -, and not %q expected", s.Name, p.Index, serviceName)
-	}
-	if p.MAC == (goal.MAC{}) || p.MAC[0]&1 != 0 {
-		return fmt.Errorf("MAC %x of port %d: a unicast address expected", p.MAC, p.Index)
 	}
 	return nil
 }
@@ -141,10 +152,11 @@ func prepare(ns string) error {
 
 // device makes the pair and brings the host side up.
 func (m *Manager) device(p goal.Port, ns string) (index int, err error) {
+	_, inside := m.inside(p)
 	err = netdev.With("", func(c *netdev.Conn) (err error) {
 		index, _, err = c.EnsureVeth(netdev.Veth{
 			Name: Device(p.Index), MTU: linkMTU, Alias: m.alias(p),
-			Peer: netdev.Peer{Namespace: ns, Name: p.Sandbox.Device, MAC: net.HardwareAddr(p.MAC[:])},
+			Peer: peerOf(p, ns, inside),
 		})
 		if err != nil {
 			return err
@@ -163,7 +175,7 @@ func (m *Manager) device(p goal.Port, ns string) (index int, err error) {
 	if hasV6(p) {
 		off = "0"
 	}
-	key := "net/ipv6/conf/" + p.Sandbox.Device + "/disable_ipv6"
+	key := "net/ipv6/conf/" + inside + "/disable_ipv6"
 	return index, netdev.SetSysctls(ns, netdev.Sysctl{Key: key, Value: off, Optional: true})
 }
 
@@ -186,6 +198,13 @@ func hasV6(p goal.Port) bool {
 // alias is how a fresh process recognises the device of exactly this NIC: an index may be another NIC's tomorrow.
 func (m *Manager) alias(p goal.Port) string {
 	sum := sha256.Sum256([]byte(p.ID))
+	switch a := p.Attachment; a.Kind {
+	case goal.KindTap:
+		return fmt.Sprintf("%s%x %x", m.tapAlias(p.Index), p.MAC, sum[:8])
+	case goal.KindNetns:
+		place := sha256.Sum256([]byte(a.Namespace))
+		return fmt.Sprintf("ringfence %s netns %x/%s %x %x", m.o.Instance, place[:8], a.Device, p.MAC, sum[:8])
+	}
 	return fmt.Sprintf("ringfence %s %s/%s %x %x", m.o.Instance, p.Sandbox.Name, p.Sandbox.Device, p.MAC, sum[:8])
 }
 
@@ -193,7 +212,9 @@ func (m *Manager) alias(p goal.Port) string {
 func (m *Manager) Prune(keep []goal.Port) error {
 	devices, names := map[string]bool{}, map[string]bool{serviceName: true}
 	for _, p := range keep {
-		devices[Device(p.Index)] = true
+		if p.Attachment.Kind != goal.KindTap {
+			devices[Device(p.Index)] = true
+		}
 		names[p.Sandbox.Name] = true
 	}
 	m.mu.Lock()

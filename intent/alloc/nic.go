@@ -51,6 +51,9 @@ func (a *Allocator) nic(d *Draft) resource.Faults {
 	if faults := addresses(d, configs); len(faults) > 0 {
 		return faults
 	}
+	if sys.Attachment != nil {
+		d.claim("nic/"+d.Doc.Key(), d.Doc.ID.String()) // no machine takes it meanwhile
+	}
 	sys.Addresses = map[string]string{}
 	for _, c := range configs {
 		sys.Addresses[c.key] = c.got.String()

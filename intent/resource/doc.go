@@ -41,6 +41,26 @@ type System struct {
 	VMID      string            `json:"vmId,omitempty"`      // virtual machine
 	First     int64             `json:"first,omitempty"`     // network security group: revision that brought it, 0: the document's own
 	Rules     map[string]int64  `json:"rules,omitempty"`     // rule name in lower case → revision that brought it as it is; not there: the document's own
+
+	Attachment *Attachment `json:"attachment,omitempty"` // network interface that no machine has: where it is attached; never changed in place
+}
+
+// Attachment is where a network interface is when it is not a machine's: a tap or a namespace of something else on one host.
+type Attachment struct {
+	Host      string `json:"host"`
+	Kind      string `json:"kind"`                // tap or netns
+	Device    string `json:"device"`              // tap: on the host; netns: the name inside
+	Namespace string `json:"namespace,omitempty"` // netns: its path
+	HostName  string `json:"hostName,omitempty"`  // in the internal DNS
+	Configure bool   `json:"configure,omitempty"`
+}
+
+// String says what it is attached to.
+func (a *Attachment) String() string {
+	if a.Namespace == "" {
+		return a.Kind + " " + a.Device + " on host " + a.Host
+	}
+	return "namespace " + a.Namespace + " (" + a.Device + ") on host " + a.Host
 }
 
 // Lookup finds other documents: a snapshot of the store, or one with a tentative change on top.

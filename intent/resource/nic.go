@@ -30,6 +30,9 @@ func init() {
 		return out
 	}
 	t.inUse = func(u *use) {
+		if a := u.doc.System.Attachment; a != nil {
+			u.fault("NicInUse", fmt.Sprintf("Network Interface %s is attached to %s. Detach it there first: ringfence port detach.", u.doc.ID, a))
+		}
 		for _, d := range u.referrers(u.doc.Key()) {
 			u.fault("NicInUse", fmt.Sprintf(
 				"Network Interface %s is used by existing resource %s. In order to delete the network interface, it must be dissociated from the resource. To learn more, see aka.ms/deletenic.", u.doc.ID, d.ID))
@@ -80,9 +83,9 @@ func attachedTo(r *render) *Doc {
 	return nil
 }
 
-// showMAC: absent until the interface is attached, then in upper case with hyphens.
+// showMAC: absent until the interface is a machine's or attached otherwise, then in upper case with hyphens.
 func showMAC(r *render) []byte {
-	if attachedTo(r) == nil || r.doc.System.MAC == "" {
+	if attachedTo(r) == nil && r.doc.System.Attachment == nil || r.doc.System.MAC == "" {
 		return nil
 	}
 	return appendString(nil, strings.ToUpper(strings.ReplaceAll(r.doc.System.MAC, ":", "-")))
@@ -119,7 +122,7 @@ func (d *Doc) NIC() *NIC {
 
 func parseNIC(d *Doc) *NIC {
 	n := *d.typed().(*NIC)
-	n.Port, n.MAC = d.System.Port, parseMAC(d.System.MAC)
+	n.Port, n.MAC, n.Attachment = d.System.Port, parseMAC(d.System.MAC), d.System.Attachment
 	n.IPConfigs = slices.Clone(n.IPConfigs)
 	for i := range n.IPConfigs {
 		c := &n.IPConfigs[i]

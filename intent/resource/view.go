@@ -71,6 +71,8 @@ type NIC struct {
 	VM        string       // key of the VM that names it, "" when none: derived
 	MAC       [6]byte      // allocated
 	Port      uint32       // allocated: Port.Index
+
+	Attachment *Attachment // nil unless something other than a VM has it
 }
 
 // IPConfig is one IP configuration with its address, given by the client or allocated.

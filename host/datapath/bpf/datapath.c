@@ -24,6 +24,7 @@ INLINE int both_know(const struct flow *f, struct pkt *p, u32 slot)
 	p->slot = slot;
 	p->index = to->index;
 	p->ifindex = to->ifindex;
+	p->kind = to->kind;
 	p->peer_word = word;
 	p->settled = 1;
 	copy(p->mac, to->mac, 6);
@@ -52,7 +53,7 @@ INLINE int answered(struct __sk_buff *skb, struct pkt *p, struct port *port, u32
 	note(skb, p, ACT_ANSWER, 0, 0);
 	if (skb->pkt_type != PACKET_HOST)
 		bpf_skb_change_type(skb, PACKET_HOST);
-	return bpf_redirect_peer(port->ifindex, 0);
+	return hand(port->ifindex, port->kind);
 }
 
 // The sender's flow and route, then the receiver's layers when it is on this host.
@@ -133,7 +134,7 @@ INLINE int forward(struct __sk_buff *skb, struct pkt *p, struct port *port, u64 
 	count(skb, slot, OUT, LOCAL);
 	count(skb, p->slot, IN, DELIVERED);
 	note(skb, p, ACT_DELIVER, 0, 0);
-	return deliver(skb, p, p->ifindex, p->mac);
+	return deliver(skb, p, p->ifindex, p->kind, p->mac);
 }
 
 INLINE int source_mac_is(struct __sk_buff *skb, const struct port *port)
@@ -276,7 +277,7 @@ int overlay_in(struct __sk_buff *skb)
 		return drop(skb, p, r);
 	count(skb, p->slot, IN, DELIVERED);
 	note(skb, p, ACT_DELIVER, 0, 0);
-	return deliver(skb, p, p->ifindex, p->mac);
+	return deliver(skb, p, p->ifindex, p->kind, p->mac);
 }
 
 // An answer of a service on a socket: the port is named by the alias to which it goes. It returns the reason to drop.
@@ -330,7 +331,7 @@ int service_in(struct __sk_buff *skb)
 		return drop(skb, p, INTERNAL);
 	count(skb, p->slot, IN, SERVED);
 	note(skb, p, ACT_DELIVER, 0, 0);
-	return deliver(skb, p, port->ifindex, port->mac);
+	return deliver(skb, p, port->ifindex, port->kind, port->mac);
 }
 
 // Nothing is open towards the Internet. ARP passes, or nobody outside could see that.

@@ -122,6 +122,7 @@ GLOBAL int receive(struct pkt *p, u32 slot, be32 host)
 	if (!up)
 		return PORT_DOWN;
 	p->ifindex = port->ifindex;
+	p->kind = port->kind;
 	p->peer_word = word;
 	copy(p->mac, port->mac, 6);
 	if (f) {

@@ -3,8 +3,15 @@
 #include "judge.h"
 #include "guard.h"
 
+// Gives a frame to the other end of a port's device: of a veth the end in the VM's namespace takes it in here and now; a tap sends it
+// to the program that reads there.
+INLINE int hand(u32 ifindex, u32 kind)
+{
+	return kind == KIND_TAP ? bpf_redirect(ifindex, 0) : bpf_redirect_peer(ifindex, 0);
+}
+
 // Hands the frame to the VM behind a port: addressed to it, from the gateway.
-INLINE int deliver(struct __sk_buff *skb, struct pkt *p, u32 ifindex, const u8 *mac)
+INLINE int deliver(struct __sk_buff *skb, struct pkt *p, u32 ifindex, u32 kind, const u8 *mac)
 {
 	u8 *data = (u8 *)(u64)skb->data;
 	if (data + 14 > (u8 *)(u64)skb->data_end)
@@ -13,7 +20,7 @@ INLINE int deliver(struct __sk_buff *skb, struct pkt *p, u32 ifindex, const u8 *
 	copy(data + 6, gateway, 6);
 	if (skb->pkt_type != PACKET_HOST)
 		bpf_skb_change_type(skb, PACKET_HOST);
-	return bpf_redirect_peer(ifindex, 0);
+	return hand(ifindex, kind);
 }
 
 // The largest packet that this frame is on the wire, without its Ethernet header.

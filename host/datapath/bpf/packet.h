@@ -41,10 +41,11 @@ struct pkt {
 	// Behind this nothing is read before it is written.
 	union addr target; // of a neighbour solicitation
 	u64 now;           // of a test run: its clock, in nanoseconds
-	u64 peer_word;     // of the receiving port, with its device and MAC
+	u64 peer_word;     // of the receiving port, with its device, that one's kind and MAC
 	u32 sender;        // PORT_KEY of a sender on this host
 	u32 ifindex;
 	u8 mac[6];
+	u8 kind; // KIND_*: of that device
 	u32 fwd_epoch;
 	struct where from, to;
 	struct quote quote;

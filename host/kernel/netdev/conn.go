@@ -68,20 +68,24 @@ func (c *Conn) fail(err error, format string, args ...any) error {
 
 // Link is what a device is.
 type Link struct {
-	Name  string
-	Index int
-	Kind  string // veth, bridge, vxlan …
-	MAC   net.HardwareAddr
-	MTU   int
-	Up    bool
-	Ready bool   // up, and the kernel has noticed the carrier: what is sent before is lost
-	Peer  int    // the index of a veth's other end, in its namespace
-	Alias string // text that a fresh process recognises its own by
+	Name   string
+	Index  int
+	Kind   string // veth, bridge, vxlan …
+	MAC    net.HardwareAddr
+	MTU    int
+	Up     bool
+	Ready  bool   // up, and the kernel has noticed the carrier: what is sent before is lost
+	Peer   int    // the index of a veth's other end, in its namespace
+	Alias  string // text that a fresh process recognises its own by
+	Tap    bool
+	Master int // index of the bridge that it is in, 0: none
 }
 
 func linkOf(l netlink.Link) Link {
 	a := l.Attrs()
-	return Link{Name: a.Name, Index: a.Index, Kind: l.Type(), MAC: a.HardwareAddr, MTU: a.MTU,
+	t, tun := l.(*netlink.Tuntap)
+	return Link{Tap: tun && t.Mode == netlink.TUNTAP_MODE_TAP, Master: a.MasterIndex,
+		Name: a.Name, Index: a.Index, Kind: l.Type(), MAC: a.HardwareAddr, MTU: a.MTU,
 		Up: a.Flags&net.FlagUp != 0, Ready: a.OperState == netlink.OperUp, Peer: a.ParentIndex, Alias: a.Alias}
 }
 

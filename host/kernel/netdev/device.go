@@ -208,6 +208,15 @@ func (c *Conn) Down(name string) error {
 	return c.fail(c.h.LinkSetDown(l), "take %s down", name)
 }
 
+// SetAlias gives a device the text by which a fresh process recognises it; "" takes it away.
+func (c *Conn) SetAlias(name, alias string) error {
+	l, err := c.need(name)
+	if err != nil {
+		return err
+	}
+	return c.fail(c.h.LinkSetAlias(l, alias), "set alias of %s", name)
+}
+
 // SetARP switches address resolution on a device; without it the kernel neither asks nor answers there.
 func (c *Conn) SetARP(name string, on bool) error {
 	l, err := c.need(name)
