@@ -22,7 +22,7 @@ type Reach struct {
 // Zones are the names that Traffic and assertions use.
 type Zones map[string]Zone
 
-// side resolves the name of a zone.
+// side resolves the name of a zone. The answer is shared: nobody changes it.
 func (n *Network) side(zones Zones, name string) (*side, error) {
 	if name == "" {
 		return n.anyone(), nil
@@ -31,7 +31,15 @@ func (n *Network) side(zones Zones, name string) (*side, error) {
 	if !ok {
 		return nil, fmt.Errorf("zone %q: not defined", name)
 	}
-	return n.resolve(name, z)
+	key := fmt.Sprintf("%v", z)
+	if s := n.sides[key]; s != nil {
+		return s, nil
+	}
+	s, err := n.resolve(name, z)
+	if err == nil {
+		n.sides[key] = s
+	}
+	return s, err
 }
 
 // Reach computes exactly which packets of the traffic arrive.

@@ -49,7 +49,8 @@ type delta struct {
 	allowed bool // by the new one
 }
 
-// deltas computes exactly where two filter sequences differ in a region.
+// deltas computes exactly where two filter sequences differ in a region. When known is false there may be more, and nothing is
+// proved.
 func deltas(f Family, region product, old, now []*filter, steps int) (out []delta, known bool) {
 	if region.empty() {
 		return nil, true
@@ -61,8 +62,17 @@ func deltas(f Family, region product, old, now []*filter, steps int) (out []delt
 		id, ok := g.Build(q.lists, q.region, false, func(lists []space.List, decided []int32) uint64 {
 			return allAllow(lists[:split], decided[:split])*codeOld | allAllow(lists[split:], decided[split:])*codeNew
 		})
-		if !ok {
-			return nil, false
+		if !ok { // the search may still prove that there is no difference, or find one
+			var s space.Searcher
+			b := &space.Budget{Steps: steps}
+			c, allowed, ok := s.Differ(q.lists[:split], q.lists[split:], q.region, b)
+			if ok {
+				out = append(out, delta{q.product(&c), allowed})
+			}
+			if ok || b.Spent() {
+				return out, false
+			}
+			continue
 		}
 		g.Walk(id, q.region, func(c space.Cell, v uint64) bool {
 			if v == codeOld || v == codeNew {
@@ -386,7 +396,6 @@ func (d *Difference) way(old, now *Network, before, after *path, region product,
 	found, known := deltas(before.family, region, before.filters, after.filters, diagramSteps)
 	if !known {
 		d.Unknown = append(d.Unknown, "the budget is spent for "+after.String())
-		return
 	}
 	for i := range found {
 		for _, part := range byRules(before.family, &found[i].product, before.filters, after.filters) {

@@ -39,7 +39,9 @@ func (n *Network) Explain(zones Zones, t Traffic, exact bool) (Explanation, erro
 	if err != nil {
 		return Explanation{}, err
 	}
-	to.exact = exact
+	exactly := *to
+	exactly.exact = exact
+	to = &exactly
 	var out Explanation
 	about := false
 	for _, p := range n.paths(from, to, true) {

@@ -30,51 +30,73 @@ func (r Resolve) in(f Family) setsOf {
 
 // JudgeRules judges every rule of a first-match list: a packet that it decides about, or the proof that there is none.
 func JudgeRules(rules []goal.Rule, sets Resolve) []Judgement {
-	out := make([]Judgement, len(rules))
+	var qs []*question
+	for f := V4; f <= V6; f++ {
+		qs = append(qs, ask(f, f.judged(), []*filter{{lines: linesOf(f, "", rules, sets.in(f))}}))
+	}
+	return judge(qs, len(rules))
+}
+
+// judge judges n rules as several questions resolve them: a rule is dead when it is in all of them.
+func judge(qs []*question, n int) []Judgement {
+	out := make([]Judgement, n)
 	for i := range out {
 		out[i] = Judgement{Index: i, Empty: true}
 	}
-	for f := V4; f <= V6; f++ {
-		judgeLines(f, linesOf(f, "", rules, sets.in(f)), out)
+	var s space.Searcher
+	for _, q := range qs {
+		q.judge(&s, out)
+	}
+	terms := map[int][][2]int{} // of dead rules with several covering ones: question and index
+	for i := range out {
+		if j := &out[i]; !j.Live && len(j.Covering) > 1 {
+			terms[i] = nil
+		}
+	}
+	for k, q := range qs {
+		for i := range q.lists[0] {
+			if at, ok := terms[q.lists[0][i].Rule]; ok {
+				terms[q.lists[0][i].Rule] = append(at, [2]int{k, i})
+			}
+		}
+	}
+	for i, at := range terms {
+		out[i].minimise(&s, qs, at)
 	}
 	return out
 }
 
-// judgeLines adds a family's part to the judgements.
-func judgeLines(f Family, lines []line, out []Judgement) {
-	q := ask(f, f.packets(), []*filter{{lines: lines}})
+// judge adds one question's part to the judgements.
+func (q *question) judge(s *space.Searcher, out []Judgement) {
 	l := q.lists[0]
-	var s space.Searcher
 	for i := range l {
 		j := &out[l[i].Rule]
 		j.Empty = false
-		if j.Live && j.Witness != nil {
+		if j.Live {
 			continue
 		}
 		b := &space.Budget{Steps: searchSteps}
 		c, ok := s.Live(l, i, &q.region, b)
 		if !ok && b.Spent() {
 			c, ok = liveByDiagram(q, i, &j.Unknown)
+			s.Used = s.Used[:0]
 		}
 		if ok {
 			p := q.product(&c)
-			w := p.packet(f)
+			w := p.packet(q.family)
 			j.Live, j.Witness, j.Covering = true, &w, nil
 			continue
 		}
-		if j.Live || j.Unknown {
+		if j.Unknown {
 			continue
 		}
 		if j.Witness == nil {
-			w := q.lines[0][i].product.packet(f)
+			w := q.lines[0][i].product.packet(q.family)
 			j.Witness = &w
 		}
-		for _, k := range coverOf(&s, l, i, q) {
-			if !slices.Contains(j.Covering, k) {
-				j.Covering = append(j.Covering, k)
-			}
-		}
+		j.Covering = append(j.Covering, provers(s, l, i, q)...)
 		slices.Sort(j.Covering)
+		j.Covering = slices.Compact(j.Covering)
 	}
 }
 
@@ -108,40 +130,50 @@ func liveByDiagram(q *question, i int, unknown *bool) (space.Cell, bool) {
 	return free, found
 }
 
-// coverOf is a set of earlier rules that cover the term at index i, of which none can be left out. It begins with the terms of the
-// last proof.
-func coverOf(s *space.Searcher, l space.List, i int, q *question) []int {
-	p, ok := l[i].And(&q.region)
-	if !ok {
-		return nil
-	}
+// provers are earlier rules that cover the term at index i: those of the search's proof, or all that it meets.
+func provers(s *space.Searcher, l space.List, i int, q *question) []int {
 	var rules []int
 	for _, t := range s.Used {
 		rules = append(rules, t.Rule)
 	}
-	slices.Sort(rules)
-	rules = slices.Compact(rules)
-	if len(rules) == 0 { // the diagram proved it
-		for j := range l[:i] {
-			if l[j].Rule < l[i].Rule && l[j].Overlaps(&p) && !slices.Contains(rules, l[j].Rule) {
-				rules = append(rules, l[j].Rule)
-			}
-		}
+	if len(rules) > 0 {
+		return rules
 	}
-	b := &space.Budget{Steps: searchSteps}
-	for k := len(rules) - 1; k >= 0; k-- { // the later ones are the first to be tried without
-		without := slices.Delete(slices.Clone(rules), k, k+1)
-		var cover []*space.Term
-		for j := range l[:i] {
-			if slices.Contains(without, l[j].Rule) {
-				cover = append(cover, &l[j])
-			}
-		}
-		if _, free := s.Escape(p, cover, b); !free && !b.Spent() {
-			rules = without
+	p, ok := l[i].And(&q.region)
+	for j := range l[:i] {
+		if ok && l[j].Rule < l[i].Rule && l[j].Overlaps(&p) {
+			rules = append(rules, l[j].Rule)
 		}
 	}
 	return rules
+}
+
+// minimise leaves out covering rules without which the others still cover every term of the rule, the later ones first.
+func (j *Judgement) minimise(s *space.Searcher, qs []*question, terms [][2]int) {
+	for k := len(j.Covering) - 1; k >= 0; k-- {
+		without := slices.Delete(slices.Clone(j.Covering), k, k+1)
+		covered := true
+		for _, at := range terms {
+			q := qs[at[0]]
+			l := q.lists[0]
+			p, ok := l[at[1]].And(&q.region)
+			if !ok || !covered {
+				continue
+			}
+			var cover []*space.Term
+			for i := range l[:at[1]] {
+				if _, found := slices.BinarySearch(without, l[i].Rule); found {
+					cover = append(cover, &l[i])
+				}
+			}
+			b := &space.Budget{Steps: searchSteps}
+			_, free := s.Escape(p, cover, b)
+			covered = !free && !b.Spent()
+		}
+		if covered {
+			j.Covering = without
+		}
+	}
 }
 
 // Removable says whether a rule can be removed without changing any packet's verdict; known is false when the budget was spent.
@@ -172,7 +204,7 @@ func CompareRules(old, now []goal.Rule, oldSets, nowSets Resolve) (out []Delta, 
 	for f := V4; f <= V6; f++ {
 		a := &filter{lines: linesOf(f, "", old, oldSets.in(f)), key: "old"}
 		b := &filter{lines: linesOf(f, "", now, nowSets.in(f)), key: "new"}
-		ds, ok := deltas(f, f.packets(), []*filter{a}, []*filter{b}, diagramSteps)
+		ds, ok := deltas(f, f.judged(), []*filter{a}, []*filter{b}, diagramSteps)
 		known = known && ok
 		for i := range ds {
 			w := ds[i].product.packet(f)

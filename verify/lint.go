@@ -99,15 +99,13 @@ func (n *Network) lintRules(g *goal.Group, dir Direction, us []use) (out []Findi
 	if dir == In {
 		rules = g.In
 	}
-	judged := make([]Judgement, len(rules))
-	for i := range judged {
-		judged[i] = Judgement{Index: i, Empty: true}
-	}
+	var qs []*question
 	for _, u := range us {
 		for f := V4; f <= V6; f++ {
-			judgeLines(f, n.rules(f, g, dir, u.v).lines, judged)
+			qs = append(qs, ask(f, f.judged(), []*filter{n.rules(f, g, dir, u.v)}))
 		}
 	}
+	judged := judge(qs, len(rules))
 	for i := range rules {
 		if strings.HasPrefix(rules[i].Name, "defaultSecurityRules/") || namesPlatformOnly(&rules[i]) {
 			continue
@@ -166,7 +164,7 @@ func (n *Network) lintLive(f Finding, g *goal.Group, rules []goal.Rule, i int, u
 		for fam := V4; fam <= V6 && removable; fam++ {
 			before := n.rules(fam, g, f.Direction, u.v)
 			after := &filter{lines: linesOf(fam, g.ID, less, u.v.sets[fam])}
-			ds, ok := deltas(fam, fam.packets(), []*filter{before}, []*filter{after}, diagramSteps)
+			ds, ok := deltas(fam, fam.judged(), []*filter{before}, []*filter{after}, diagramSteps)
 			removable, known = removable && len(ds) == 0, known && ok
 		}
 	}
@@ -345,7 +343,7 @@ func (n *Network) effective(f Family, flt *filter, rule string, k int) (Packet, 
 		if flt.lines[b].index != k {
 			continue
 		}
-		region, ok := flt.lines[b].product.and(ptr(f.packets()))
+		region, ok := flt.lines[b].product.and(ptr(f.judged()))
 		if !ok {
 			continue
 		}

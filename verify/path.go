@@ -30,10 +30,16 @@ type path struct {
 // platform addresses are the fabric's own, in every virtual network.
 var platform = []netip.Addr{model.WireServer, model.Metadata, model.Router6}
 
-// packets is what a packet that opens a conversation can be at all: neighbour discovery ends at the fabric.
-func (f Family) packets() product {
+// judged is everything that rules can be asked about.
+func (f Family) judged() product {
 	p := f.everything()
 	p[dimProtocol] = p[dimProtocol].minus(one(uint64(f.icmp())))
+	return p
+}
+
+// packets is what a packet that opens a conversation can be at all: neighbour discovery ends at the fabric.
+func (f Family) packets() product {
+	p := f.judged()
 	if f == V6 {
 		at := func(n uint64) number { return small(icmpTypes + n) }
 		p[dimProtocol] = p[dimProtocol].minus(intervals{{at(130), at(137)}, {at(143), at(143)}})

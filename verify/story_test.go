@@ -32,7 +32,7 @@ func pfx(s ...string) (out []netip.Prefix) {
 	return out
 }
 
-func named(s string) goal.Match { return goal.Match{Sets: []string{s}} }
+func set(s string) goal.Match { return goal.Match{Sets: []string{s}} }
 
 func rule(name string, priority uint16, allow bool, protocol uint8, src, dst goal.Match, port ...uint16) goal.Rule {
 	r := goal.Rule{Name: "securityRules/" + name, Priority: priority, Allow: allow, Protocol: protocol, Src: src, Dst: dst, SrcPorts: anyPort, DstPorts: anyPort}
@@ -49,9 +49,9 @@ func defaults(in, out []goal.Rule) ([]goal.Rule, []goal.Rule) {
 	d := func(name string, priority uint16, allow bool, src, dst goal.Match) goal.Rule {
 		return goal.Rule{Name: "defaultSecurityRules/" + name, Priority: priority, Allow: allow, Src: src, Dst: dst, SrcPorts: anyPort, DstPorts: anyPort}
 	}
-	vn := named(goal.SetVirtualNetwork)
-	return append(in, d("AllowVnetInBound", 65000, true, vn, vn), d("AllowAzureLoadBalancerInBound", 65001, true, named(goal.SetAzureLoadBalancer), anyone), d("DenyAllInBound", 65500, false, anyone, anyone)),
-		append(out, d("AllowVnetOutBound", 65000, true, vn, vn), d("AllowInternetOutBound", 65001, true, anyone, named(goal.SetInternet)), d("DenyAllOutBound", 65500, false, anyone, anyone))
+	vn := set(goal.SetVirtualNetwork)
+	return append(in, d("AllowVnetInBound", 65000, true, vn, vn), d("AllowAzureLoadBalancerInBound", 65001, true, set(goal.SetAzureLoadBalancer), anyone), d("DenyAllInBound", 65500, false, anyone, anyone)),
+		append(out, d("AllowVnetOutBound", 65000, true, vn, vn), d("AllowInternetOutBound", 65001, true, anyone, set(goal.SetInternet)), d("DenyAllOutBound", 65500, false, anyone, anyone))
 }
 
 func nsg(id string, in, out []goal.Rule) goal.Group {
@@ -89,11 +89,11 @@ func shop(dbRules ...goal.Rule) *goal.Host {
 	port(5, 200, "stranger", "10.0.3.5", "db", nsgDB)
 	if dbRules == nil {
 		dbRules = []goal.Rule{
-			rule("allow-app", 100, true, goal.TCP, named("asg:"+asgApp), anyone, 1433),
+			rule("allow-app", 100, true, goal.TCP, set("asg:"+asgApp), anyone, 1433),
 			rule("deny-vnet", 200, false, goal.ProtocolAny, anyone, anyone),
 		}
 	}
-	h.Groups = []goal.Group{nsg(nsgDB, dbRules, nil), nsg(nsgWeb, []goal.Rule{rule("https", 100, true, goal.TCP, named(goal.SetInternet), anyone, 443)}, nil)}
+	h.Groups = []goal.Group{nsg(nsgDB, dbRules, nil), nsg(nsgWeb, []goal.Rule{rule("https", 100, true, goal.TCP, set(goal.SetInternet), anyone, 443)}, nil)}
 	return h
 }
 
@@ -287,7 +287,7 @@ func TestDiff(t *testing.T) {
 	if err != nil || !d.Same() {
 		t.Fatalf("equal: %+v %v", d, err)
 	}
-	allow := rule("allow-app", 100, true, goal.TCP, named("asg:"+asgApp), anyone, 1433)
+	allow := rule("allow-app", 100, true, goal.TCP, set("asg:"+asgApp), anyone, 1433)
 	deny := rule("deny-vnet", 200, false, goal.ProtocolAny, anyone, anyone)
 	web := rule("web", 150, true, goal.TCP, goal.Match{Prefixes: pfx("10.0.1.0/24")}, anyone, 1433)
 	opened := network(t, shop(allow, web, deny))
@@ -326,7 +326,7 @@ func TestLint(t *testing.T) {
 		rule("open", 140, true, goal.TCP, anyone, anyone, 22, 3389),
 		rule("unneeded", 150, false, goal.UDP, goal.Match{Prefixes: pfx("192.0.2.0/24")}, anyone, 53),
 		rule("elsewhere", 160, true, goal.UDP, anyone, goal.Match{Prefixes: pfx("10.9.0.0/16")}, 54),
-		rule("nothing", 170, true, goal.UDP, named("asg:gone"), anyone, 53),
+		rule("nothing", 170, true, goal.UDP, set("asg:gone"), anyone, 53),
 	}
 	h := shop(in...)
 	h.Groups[1] = nsg(nsgWeb, []goal.Rule{rule("no-rdp", 100, false, goal.TCP, anyone, anyone, 3389)}, nil)

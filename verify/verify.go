@@ -47,6 +47,15 @@ type Network struct {
 	groups      map[string]*goal.Group
 	unsupported []Unsupported
 	memo        *Memo
+	sides       map[string]*side // of zones that were asked about
+	named       map[string][]named
+}
+
+// named is a resource id and the ports that have it.
+type named struct {
+	id    string
+	ports []*goal.Port
+	class []*class
 }
 
 // vnet is a virtual network with its ports by class.
@@ -114,7 +123,7 @@ func New(src Source, memo *Memo) (*Network, error) {
 	if memo == nil {
 		memo = NewMemo()
 	}
-	n := &Network{groups: map[string]*goal.Group{}, unsupported: src.Unsupported, memo: memo}
+	n := &Network{groups: map[string]*goal.Group{}, unsupported: src.Unsupported, memo: memo, sides: map[string]*side{}, named: map[string][]named{}}
 	byVNI := map[uint32]*vnet{}
 	for _, h := range src.Hosts {
 		if err := n.add(h, byVNI); err != nil {

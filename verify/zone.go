@@ -59,9 +59,11 @@ func (n *Network) resolve(name string, z Zone) (*side, error) {
 	}{
 		{"application security group", z.ASGs, func(x string) error { return n.addSet(s, "asg:", x) }},
 		{"tag", z.Tags, func(x string) error { return n.addTag(s, x) }},
-		{"subnet", z.Subnets, func(x string) error { return n.addPorts(s, x, func(p *goal.Port) string { return p.SubnetID }) }},
-		{"NIC", z.NICs, func(x string) error { return n.addPorts(s, x, func(p *goal.Port) string { return p.ID }) }},
-		{"virtual machine", z.VMs, func(x string) error { return n.addPorts(s, x, func(p *goal.Port) string { return p.VM }) }},
+		{"subnet", z.Subnets, func(x string) error {
+			return n.addPorts(s, x, "subnetid", func(p *goal.Port) string { return p.SubnetID })
+		}},
+		{"NIC", z.NICs, func(x string) error { return n.addPorts(s, x, "id", func(p *goal.Port) string { return p.ID }) }},
+		{"virtual machine", z.VMs, func(x string) error { return n.addPorts(s, x, "vm", func(p *goal.Port) string { return p.VM }) }},
 		{"virtual network", z.VNets, func(x string) error { return n.addVNet(s, x) }},
 	} {
 		for _, x := range add.names {
@@ -108,21 +110,44 @@ func only(ids map[string]bool) error {
 	return fmt.Errorf("%d have that name: write more of the resource id", len(ids))
 }
 
-func (n *Network) addPorts(s *side, name string, of func(*goal.Port) string) error {
+func (n *Network) addPorts(s *side, name, kind string, of func(*goal.Port) string) error {
 	ids := map[string]bool{}
-	for _, v := range n.vnets {
-		for _, c := range v.classes {
-			for _, p := range c.ports {
-				if id := of(p); called(id, name) {
-					ids[id] = true
-					for _, a := range p.Addresses {
-						s.add(c, familyOf(a.IP), ofAddrs(familyOf(a.IP), a.IP))
-					}
-				}
+	for _, x := range n.idsOf(kind, of) {
+		if !called(x.id, name) {
+			continue
+		}
+		ids[x.id] = true
+		for i, p := range x.ports {
+			for _, a := range p.Addresses {
+				s.add(x.class[i], familyOf(a.IP), ofAddrs(familyOf(a.IP), a.IP))
 			}
 		}
 	}
 	return only(ids)
+}
+
+// idsOf lists the ids that ports have of a kind, and whose they are.
+func (n *Network) idsOf(kind string, of func(*goal.Port) string) []named {
+	if out, ok := n.named[kind]; ok {
+		return out
+	}
+	at := map[string]int{}
+	var out []named
+	for _, v := range n.vnets {
+		for _, c := range v.classes {
+			for _, p := range c.ports {
+				id := of(p)
+				i, ok := at[id]
+				if !ok {
+					i = len(out)
+					at[id], out = i, append(out, named{id: id})
+				}
+				out[i].ports, out[i].class = append(out[i].ports, p), append(out[i].class, c)
+			}
+		}
+	}
+	n.named[kind] = out
+	return out
 }
 
 func (n *Network) addVNet(s *side, name string) error {

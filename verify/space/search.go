@@ -23,6 +23,8 @@ type Searcher struct {
 	spans  Set     // arena: sets made on the way down, freed on the way up
 	cands  []*Term // arena of candidate lists
 	found  Cell    //
+	list   *Term   // the first of the list that hulls are of
+	hulls  []hull
 	cover  []*Term // scratch of callers
 }
 
@@ -41,7 +43,6 @@ func (s *Searcher) Escape(p Cell, cover []*Term, b *Budget) (free Cell, ok bool)
 // carve reports whether p has a point outside all terms, which it leaves in found.
 func (s *Searcher) carve(p *Cell, terms []*Term) bool {
 	base := len(s.cands)
-	defer func() { s.cands = s.cands[:base] }()
 	var best *Term
 	most := -1.0
 	var size [Dims]float64
@@ -49,16 +50,20 @@ func (s *Searcher) carve(p *Cell, terms []*Term) bool {
 		size[d] = 1 / float64(p[d].Count())
 	}
 	for i, t := range terms {
-		if !t.Overlaps(p) {
-			continue
-		}
 		overlap := 1.0
-		for d := range p {
-			overlap *= float64(p[d].shared(t.Cell[d])) * size[d]
+		for _, d := range narrow {
+			n := p[d].shared(t.Cell[d])
+			if overlap *= float64(n) * size[d]; n == 0 {
+				break
+			}
+		}
+		if overlap == 0 {
+			continue
 		}
 		if overlap >= 1-1e-9 && t.Contains(p) {
 			s.budget.spend(i + 1)
 			s.Used = append(s.Used, t)
+			s.cands = s.cands[:base]
 			return false
 		}
 		if overlap > most {
@@ -75,7 +80,9 @@ func (s *Searcher) carve(p *Cell, terms []*Term) bool {
 	}
 	s.Used = append(s.Used, best)
 	kept := s.cands[base:len(s.cands):len(s.cands)]
-	return s.pieces(p, best, kept)
+	free := s.pieces(p, best, kept)
+	s.cands = s.cands[:base]
+	return free
 }
 
 // pieces carves what of p is outside t.
@@ -103,15 +110,44 @@ func (s *Searcher) pieces(p *Cell, t *Term, terms []*Term) bool {
 	return false
 }
 
-// Live finds a cell that the term at index i of the list decides: it lies in the region and in no earlier rule's term.
+// narrow are the dimensions, those that tell most cells apart first.
+var narrow = [Dims]int{1, 0, 4, 2, 3}
+
+// hull is the smallest box around a cell: borders of its dimensions, those that tell most cells apart first.
+type hull [2 * Dims]uint32
+
+func (c *Cell) hull() hull {
+	var h hull
+	for k, d := range narrow {
+		if s := c[d]; len(s) > 0 {
+			h[2*k], h[2*k+1] = s[0].Lo, s[len(s)-1].Hi
+		}
+	}
+	return h
+}
+
+func (h *hull) meets(o *hull) bool {
+	return h[0] <= o[1] && o[0] <= h[1] && h[2] <= o[3] && o[2] <= h[3] && h[4] <= o[5] && o[4] <= h[5] &&
+		h[6] <= o[7] && o[6] <= h[7] && h[8] <= o[9] && o[8] <= h[9]
+}
+
+// Live finds a cell that the term at index i of the list decides: it lies in the region and in no earlier rule's term. The list
+// must not change between calls.
 func (s *Searcher) Live(l List, i int, region *Cell, b *Budget) (Cell, bool) {
+	if s.list != &l[0] || len(s.hulls) != len(l) {
+		s.list, s.hulls = &l[0], s.hulls[:0]
+		for j := range l {
+			s.hulls = append(s.hulls, l[j].hull())
+		}
+	}
 	p, ok := l[i].And(region)
 	if !ok {
 		return Cell{}, false
 	}
 	s.cover = s.cover[:0]
-	for j := range l[:i] {
-		if l[j].Rule < l[i].Rule && l[j].Overlaps(&p) {
+	h := p.hull()
+	for j := range s.hulls[:i] {
+		if s.hulls[j].meets(&h) && l[j].Rule < l[i].Rule {
 			s.cover = append(s.cover, &l[j])
 		}
 	}
@@ -183,6 +219,40 @@ func (s *Searcher) Denied(lists []List, region Cell, not []*Term, b *Budget) (Ce
 			continue
 		}
 		if c, ok := s.Escape(region, append(allTerms(l), not...), b); ok || b.Spent() { // what no term holds is denied
+			return c, ok
+		}
+	}
+	return Cell{}, false
+}
+
+// Differ finds a cell of the region that one sequence of lists allows and the other does not; allowed says whether it is b that
+// does.
+func (s *Searcher) Differ(a, b []List, region Cell, budget *Budget) (c Cell, allowed, ok bool) {
+	if c, ok = s.more(a, b, region, budget); ok || budget.Spent() {
+		return c, false, ok
+	}
+	c, ok = s.more(b, a, region, budget)
+	return c, true, ok
+}
+
+// more finds a cell that a allows and b does not: within a denying term of a list of b, outside the allowing ones before it.
+func (s *Searcher) more(a, b []List, region Cell, budget *Budget) (Cell, bool) {
+	for _, l := range b {
+		var allows []*Term
+		for i := range l {
+			p, ok := l[i].And(&region)
+			if !ok {
+				continue
+			}
+			if l[i].Allow {
+				allows = append(allows, &l[i])
+				continue
+			}
+			if c, ok := s.allowed(a, p, allows, budget); ok || budget.Spent() {
+				return c, ok
+			}
+		}
+		if c, ok := s.allowed(a, region, allTerms(l), budget); ok || budget.Spent() { // what no term holds is denied
 			return c, ok
 		}
 	}

@@ -138,6 +138,13 @@ func (s Set) Contains(o Set) bool {
 
 // shared is the number of points in both sets.
 func (s Set) shared(o Set) uint64 {
+	if len(s) == 1 && len(o) == 1 {
+		lo, hi := max(s[0].Lo, o[0].Lo), min(s[0].Hi, o[0].Hi)
+		if lo > hi {
+			return 0
+		}
+		return uint64(hi-lo) + 1
+	}
 	n, j := uint64(0), 0
 	if len(s) > 0 {
 		j = o.from(s[0].Lo)

@@ -119,6 +119,26 @@ func TestEnginesAgreeWithBruteForce(t *testing.T) {
 		if c, ok = s.Denied(lists, region, []*Term{&hole}, b); ok != denied || ok && hole.Holds(c.First()) {
 			t.Fatalf("seed %d: denied outside a hole %v, want %v", seed, ok, denied)
 		}
+		differs := [2]bool{}
+		points(region, func(p Point) {
+			_, x := lists[0].Decide(p)
+			_, y := lists[1].Decide(p)
+			if x != y {
+				differs[map[bool]int{true: 1}[y]] = true
+			}
+		})
+		c, allowed, ok := s.Differ(lists[:1], lists[1:], region, b)
+		if ok != (differs[0] || differs[1]) || ok && !differs[map[bool]int{true: 1}[allowed]] {
+			t.Fatalf("seed %d: differ %v %v, want %v", seed, ok, allowed, differs)
+		}
+		if ok {
+			points(c, func(p Point) {
+				_, x := lists[0].Decide(p)
+				if _, y := lists[1].Decide(p); x == y || y != allowed {
+					t.Fatalf("seed %d: %v does not differ", seed, p)
+				}
+			})
+		}
 		byRule := map[int]bool{}
 		for i := range lists[0] {
 			if c, ok := s.Live(lists[0], i, &region, b); ok {
