@@ -28,9 +28,13 @@ type config struct {
 	control int           // repetitions of the control plane's figures
 	rules   int           // rules of the large NSG
 	results string        // "" writes none
+	only    string        // of the bouts of traffic those whose load and path contain this; "": all
 }
 
 func configured() config {
+	if only := os.Getenv("BENCH_ONLY"); only != "" && only != "guests" {
+		return config{rounds: 21, slice: 300 * time.Millisecond, control: 1, rules: 1000, only: only}
+	}
 	if os.Getenv("BENCH_SHORT") != "" {
 		return config{rounds: 3, slice: 150 * time.Millisecond, control: 3, rules: 1000}
 	}

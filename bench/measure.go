@@ -102,7 +102,9 @@ func measure(ctx context.Context, cfg config, list []*contender) ([]sample, erro
 	var bouts []bout
 	for _, l := range loads {
 		for _, path := range []string{oneHost, twoHosts} {
-			bouts = append(bouts, bout{l.mode, path})
+			if strings.Contains(l.mode+" "+path, cfg.only) {
+				bouts = append(bouts, bout{l.mode, path})
+			}
 		}
 	}
 	var all []sample

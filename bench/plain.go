@@ -93,6 +93,15 @@ func (p *plain) router(name string) error {
 	return nil
 }
 
+// bridgeUnfiltered keeps iptables away from the frames of a bridge, as the lab's underlay does: a new namespace may have it otherwise.
+func (p *plain) bridgeUnfiltered(name string) error {
+	const script = "for f in /proc/sys/net/bridge/bridge-nf-call-*; do [ ! -e $f ] || echo 0 > $f; done"
+	if out, err := exec.Command("ip", "netns", "exec", name, "sh", "-c", script).CombinedOutput(); err != nil {
+		return fmt.Errorf("bridge in %s: %w: %s", name, err, out)
+	}
+	return nil
+}
+
 func (p *plain) add(path, name, client, server, addr string) {
 	enter := func(ns string) []string { return []string{"ip", "netns", "exec", ns} }
 	p.list = append(p.list, &contender{name: name, path: path, client: enter(client), server: enter(server), addr: addr})
@@ -116,6 +125,9 @@ func (p *plain) oneHost(prefix, name string, filter ruleset, rules int) error {
 func (p *plain) twoHosts(prefix, name string, filter ruleset, rules int) error {
 	r, s, f, a, b := prefix+"r", prefix+"s", prefix+"f", prefix+"a", prefix+"b"
 	if err := p.namespace(f); err != nil {
+		return err
+	}
+	if err := p.bridgeUnfiltered(f); err != nil {
 		return err
 	}
 	for _, router := range []string{r, s} {

@@ -216,13 +216,28 @@ INLINE int read_far(struct __sk_buff *skb, struct pkt *p)
 	return fault || p->part == PART_LATER ? fault : read_far_l4(skb, p);
 }
 
+// How many bytes have to be linear. A TCP segment that the kernel carries has its headers there and nothing else: to pull more would
+// copy its head, for it shares that with the sender's retransmission queue, and leave its pages unaligned.
+INLINE u32 header_bytes(struct __sk_buff *skb)
+{
+	u8 *data = (u8 *)(u64)skb->data, *end = (u8 *)(u64)skb->data_end;
+
+	if (data + 14 + 20 + 20 <= end && *(u16 *)(data + 12) == swap16(ETH_IP4) && data[14] == 0x45 && data[14 + 9] == TCP)
+		return 14 + 20 + 20;
+	if (data + 14 + 40 + 20 <= end && *(u16 *)(data + 12) == swap16(ETH_IP6) && data[14 + 6] == TCP)
+		return 14 + 40 + 20;
+	return HEADERS;
+}
+
 // Makes the headers linear, fills p and sets its fault.
 GLOBAL int read_packet(struct __sk_buff *skb, struct pkt *p)
 {
-	u32 want = skb->len < HEADERS ? skb->len : HEADERS;
+	u32 want = header_bytes(skb);
 
 	if (!p)
 		return 0;
+	if (want > skb->len)
+		want = skb->len;
 	if ((u64)skb->data_end - (u64)skb->data < want)
 		bpf_skb_pull_data(skb, want);
 	u8 *data = (u8 *)(u64)skb->data, *end = (u8 *)(u64)skb->data_end;
