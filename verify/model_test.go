@@ -2,34 +2,12 @@ package verify
 
 import (
 	"math/rand/v2"
-	"net/netip"
 	"testing"
 
 	"ringfence/goal"
 	"ringfence/goal/model"
 	"ringfence/goal/random"
 )
-
-// asked says whether a packet is one that the verifier's paths are about: whole, the sender's own, the first of a conversation
-// or what never can be one; neighbour discovery and DHCP, which end at the fabric, are not.
-func asked(p model.Packet, port *goal.Port) bool {
-	own := false
-	for _, a := range port.Addresses {
-		own = own || a.IP == p.Src
-	}
-	v6 := p.EtherType == model.EtherIPv6
-	switch {
-	case p.VLAN, p.Malformed, p.Options, p.BadFragment, p.Fragment.Behind > 0, p.Short, !own, p.SrcMAC != port.MAC, p.EtherType != model.EtherIPv4 && !v6:
-		return false
-	case p.Protocol == goal.TCP && p.TCPFlags&(model.SYN|model.ACK|model.RST|model.FIN) != model.SYN:
-		return false
-	case v6 && p.Protocol == goal.ICMPv6 && (p.ICMPType >= 130 && p.ICMPType <= 137 || p.ICMPType == 143):
-		return false
-	case p.Protocol == goal.UDP && (p.DstPort == 67 || p.DstPort == 547): // a client's, or a relay's: see docs/verify.md
-		return p.Dst != model.WireServer && p.DstPort == 67 && p.Dst != netip.AddrFrom4([4]byte{255, 255, 255, 255})
-	}
-	return true
-}
 
 // Every path's exact answer is the model's: whether a packet arrives, and which rule or reason stops it.
 func TestPathsAreWhatTheModelDoes(t *testing.T) {
@@ -53,7 +31,12 @@ func TestPathsAreWhatTheModelDoes(t *testing.T) {
 				port := &h.Ports[i]
 				for range 60 {
 					p := random.Packet(r, h, port.Index)
-					if !asked(p, port) {
+					w, ok := Opens(p, port)
+					if !ok {
+						continue
+					}
+					judged, ok := n.Judge(port.ID, w)
+					if !ok {
 						continue
 					}
 					models := map[string]*model.Model{}
@@ -62,13 +45,15 @@ func TestPathsAreWhatTheModelDoes(t *testing.T) {
 					}
 					v, steps := model.Send(models, h.Name, port.Index, p)
 					packets++
-					w := packetOf(p)
 					way := wayOf(paths, port, w)
 					if way == nil {
 						t.Fatalf("seed %d: no path for %v of %s", seed, w, port.ID)
 					}
 					hops := way.trace(w.point())
 					blocked := blockers(hops)
+					if b := blockers(judged); len(b) != len(blocked) || len(b) > 0 && b[0] != blocked[0] {
+						t.Fatalf("seed %d: %v: judged %v, on its way %v", seed, w, judged, hops)
+					}
 					arrives := v.Action == model.Deliver || v.Action == model.Service
 					if arrives != (len(blocked) == 0) {
 						t.Fatalf("seed %d: %v: %s\n%v\nhops %v", seed, w, v, steps, hops)
@@ -101,10 +86,6 @@ func TestPathsAreWhatTheModelDoes(t *testing.T) {
 	if packets < 10_000 || delivered < packets/50 || denied["acl_rule"] == 0 || denied["acl_default"] == 0 || denied["acl_platform"] == 0 || denied["route_self"] == 0 {
 		t.Errorf("%d packets, %d delivered, denied %v: the test shows little", packets, delivered, denied)
 	}
-}
-
-func packetOf(p model.Packet) Packet {
-	return Packet{Src: p.Src, Dst: p.Dst, Protocol: p.Protocol, SrcPort: p.SrcPort, DstPort: p.DstPort, ICMPType: p.ICMPType}
 }
 
 func wayOf(paths []*path, port *goal.Port, w Packet) *path {
