@@ -6,12 +6,14 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -61,7 +63,7 @@ type globals struct {
 	CA           string `name:"ca" env:"RINGFENCE_CA" help:"File with the certificate to trust the endpoint by." group:"global"`
 	Subscription string `env:"RINGFENCE_SUBSCRIPTION" help:"Subscription: its id or its name." group:"global"`
 	As           string `env:"RINGFENCE_AS" placeholder:"TENANT" help:"Speak as this tenant of the lab, with its token over TLS, not as the operator." group:"global"`
-	Output       string `short:"o" enum:"table,json,yaml,none," default:"" help:"Output format: table, json, yaml or none." group:"global"`
+	Output       string `short:"o" enum:"table,json,yaml,none,junit,sarif," default:"" help:"Output format: table, json, yaml or none; of verify also junit and sarif, of lint also sarif." group:"global"`
 	Query        string `placeholder:"JMESPATH" help:"Print only this part of the answer." group:"global"`
 }
 
@@ -81,6 +83,10 @@ type commands struct {
 	Traffic  trafficCommand     `cmd:"" help:"Show what each machine sent and received."`
 	Port     portCommands       `cmd:"" help:"Network interfaces of what is no virtual machine of ours: taps and namespaces on this host."`
 	Host     hostCommands       `cmd:"" help:"Hosts of the fabric."`
+	Verify   verifyCommands     `cmd:"" help:"Prove assertions about all packets, before anything is deployed."`
+	Diff     diffCommand        `cmd:"" help:"Show exactly which packets a change allows and denies."`
+	Lint     lintCommand        `cmd:"" help:"Find security rules that do not do what they seem to do."`
+	Explain  explainCommand     `cmd:"" help:"Show what becomes of packets from one place to another, and why."`
 	Demo     demoCommand        `cmd:"" help:"Deploy the three-tier example for two tenants and check it with real packets."`
 	Env      envCommands        `cmd:"" help:"Print what a client needs to work here: eval \"$(ringfence env terraform)\"."`
 	AD       adCommands         `cmd:"" name:"ad" help:"Service principals: applications with a secret."`
@@ -129,12 +135,28 @@ func run(ctx context.Context, args []string, programs Programs, in io.Reader, ou
 	case exit >= 0:
 		return exit
 	case err != nil:
+		if proves(args) {
+			usage(errOut, err)
+			return exitBadInput
+		}
 		return usage(errOut, err)
 	}
 	a := &app{ctx: ctx, flags: &c.globals, programs: programs, in: in, out: out, err: errOut, progress: newProgress(errOut)}
 	err = k.Run(a)
 	a.progress.done()
+	if err != nil && proves(args) {
+		var code exitCode
+		if !errors.As(err, &code) && !reportBad(errOut, err) {
+			report(errOut, err)
+		}
+		return int(cmp.Or(code, exitBadInput))
+	}
 	return report(errOut, err)
+}
+
+// proves says whether the words are of a command whose exit codes tell what was proved: there 2 is no fault of the words.
+func proves(args []string) bool {
+	return len(args) > 0 && slices.Contains([]string{"verify", "diff", "lint", "explain"}, args[0])
 }
 
 func options(out, errOut io.Writer, exit func(int)) []kong.Option {

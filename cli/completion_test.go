@@ -34,12 +34,12 @@ _ringfence
 echo "${COMPREPLY[*]}"
 `
 	for words, want := range map[string]string{
-		"ringfence v":                           "version vm",
+		"ringfence v":                           "verify version vm",
 		"ringfence vm ":                         "create delete exec list show",
 		"ringfence vm create --na":              "--name",
 		"ringfence --lab vm vm sh":              "show", // the value of a flag is no command
 		"ringfence network nsg rule cr":         "create",
-		"ringfence vm list -o j":                "json",
+		"ringfence vm list -o j":                "json junit",
 		"ringfence vm list --query x":           "",
 		"ringfence completion ":                 "bash zsh fish",
 		"ringfence restore mon":                 "monday.backup",

@@ -12,10 +12,14 @@ import (
 	"sync"
 	"time"
 
+	"ringfence/cli/checks"
 	"ringfence/cli/matrix"
+	"ringfence/cli/offline"
 	"ringfence/examples"
+	"ringfence/intent/load"
 	"ringfence/intent/template"
 	"ringfence/lab"
+	"ringfence/verify"
 )
 
 type demoCommand struct {
@@ -86,6 +90,7 @@ func (c *demoCommand) Run(a *app) (err error) {
 		name string
 		do   func(context.Context) error
 	}{
+		{"prove the assertions of checks.yaml, about all packets", d.prove},
 		{"bring up two hosts, an Internet and the control plane", d.up},
 		{"deploy the template for both tenants", d.deploy},
 		{"create the machines", d.create},
@@ -158,6 +163,39 @@ func (c *demoCommand) example() (*example, error) {
 		return nil, fmt.Errorf("expectations: %w", err)
 	}
 	return e, nil
+}
+
+// prove answers the assertions of the example before anything is deployed; a template of the user's own has its own `ringfence verify`.
+func (d *demo) prove(context.Context) error {
+	if d.c.Template != "" {
+		return nil
+	}
+	text, err := fs.ReadFile(examples.ThreeTier, "three-tier/checks.yaml")
+	if err != nil {
+		return err
+	}
+	file, err := checks.Read("checks.yaml", text)
+	if err != nil {
+		return err
+	}
+	source := load.Load([]load.File{{Name: "template.json", Text: d.template}}, load.Options{Parameters: d.values, Machines: file.Machines})
+	n, err := offline.New(source, nil)
+	if err != nil {
+		return err
+	}
+	results, err := n.Check(file.Checks, nil)
+	if err != nil {
+		return err
+	}
+	for _, f := range source.Faults {
+		return f
+	}
+	for _, r := range results {
+		if r.Status != verify.Holds {
+			return fmt.Errorf("%s: %s: %s", r.ID, r.Status, r.Text)
+		}
+	}
+	return nil
 }
 
 func (d *demo) up(ctx context.Context) error {

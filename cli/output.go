@@ -33,6 +33,8 @@ func (a *app) print(v any, columns ...column) error {
 	}
 	a.progress.done()
 	switch format {
+	case "junit", "sarif":
+		return usagef("-o %s: this command has no such output", format)
 	case "none":
 		return nil
 	case "json":

@@ -202,7 +202,11 @@ func (n *Network) addTag(s *side, name string) error {
 					}
 					continue
 				}
-				n.addAddresses(s, Family(f), v.sets[f][set], !strings.EqualFold("tag:"+name, goal.SetInternet))
+				if strings.EqualFold("tag:"+name, goal.SetInternet) { // the tag holds the platform's address too, which nobody on the Internet has
+					n.addAddresses(s, Family(f), v.sets[f][set].and(outside(Family(f))), false)
+					continue
+				}
+				n.addAddresses(s, Family(f), v.sets[f][set], true)
 			}
 		}
 	}

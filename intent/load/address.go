@@ -172,8 +172,10 @@ func (l *loader) machines(w *world) {
 		if inUse[strings.ToLower(s.subnet.ID)] || slices.Contains(services, strings.ToLower(s.subnet.Name)) {
 			continue
 		}
-		key := l.machine(w, Machine{Name: "any-in-" + s.subnet.Name, At: l.source.Place(s.subnet.ID)}, s.vnet, s.subnet)
-		l.source.Assumed[key] = "stands for any machine in the subnet, which has none"
+		for _, name := range []string{"any-in-", "any-other-in-"} { // two, so that what neighbours reach of each other can be asked
+			key := l.machine(w, Machine{Name: name + s.subnet.Name, At: l.source.Place(s.subnet.ID)}, s.vnet, s.subnet)
+			l.source.Assumed[key] = "stands for any machine in the subnet, which has none"
+		}
 	}
 }
 

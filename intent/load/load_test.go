@@ -76,8 +76,8 @@ az.json:66: networkInterfaces web1-nic: its public address web-ip is not modelle
 	} {
 		wantText(t, id, s.Place(prefix+id).String(), want)
 	}
-	if len(s.Assumed) != 1 || len(s.View.NICs) != 2 {
-		t.Errorf("a subnet without interfaces gets one that stands for any: %v", s.Assumed)
+	if len(s.Assumed) != 2 || len(s.View.NICs) != 3 {
+		t.Errorf("a subnet without interfaces gets two that stand for any: %v", s.Assumed)
 	}
 }
 
