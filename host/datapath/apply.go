@@ -82,7 +82,13 @@ func (d *Datapath) Apply(ctx context.Context, h *goal.Host, devices func(port ui
 		return fmt.Errorf("datapath: the goal is for the host at %v, this is %v", h.Underlay, d.opts.Underlay)
 	}
 	u := d.begin(h, devices)
+	if d.older != nil {
+		u.before = d.older.rulesBefore()
+	}
 	err := u.run(ctx)
+	if err == nil && d.older != nil {
+		err = d.switchOver()
+	}
 	for b := range u.unused {
 		u.retired = append(u.retired, b)
 	}

@@ -17,6 +17,9 @@ const closedSuffix = "-closed"
 
 func (d *Datapath) attach(program, name string, ifindex int) error {
 	pin := filepath.Join(d.opts.links(), name)
+	if d.older != nil && bpf.Device(pin) == ifindex && bpf.Device(pin+closedSuffix) == ifindex {
+		return nil // the old set's, until the new one has its goal
+	}
 	if err := bpf.Attach(d.coll.Programs["closed"], ifindex, bpf.Last, pin+closedSuffix); err != nil {
 		return fmt.Errorf("datapath: %s: %w", name, err)
 	}
@@ -66,6 +69,9 @@ func (d *Datapath) AttachUplink(ifindex int) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	pin := filepath.Join(d.opts.links(), "uplink")
+	if d.older != nil && bpf.Device(pin) == ifindex {
+		return nil
+	}
 	if err := bpf.Attach(d.coll.Programs["uplink_in"], ifindex, bpf.First, pin); err != nil {
 		return fmt.Errorf("datapath: uplink: %w", err)
 	}
@@ -98,6 +104,9 @@ func (d *Datapath) relink() error {
 			continue
 		}
 		if err := bpf.Attach(d.coll.Programs[programOf(e.Name())], ifindex, bpf.First, pin); err != nil {
+			return err
+		}
+		if err := d.opts.die("link"); err != nil {
 			return err
 		}
 	}

@@ -43,7 +43,11 @@ type Options struct {
 	// first packets instead of being dropped. Default: not at all.
 	Relearn time.Duration
 
-	testing bool // programs report verdicts to test runs
+	Layout string // of the maps; "": this program's own. Tests set another one
+	Object []byte // the programs; nil: this program's own. Tests set others
+
+	dies    func(step string) error // tests: the process dies there
+	testing bool                    // programs report verdicts to test runs
 }
 
 func (o *Options) complete() error {
@@ -52,6 +56,12 @@ func (o *Options) complete() error {
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Layout == "" {
+		o.Layout = layout
+	}
+	if o.Object == nil {
+		o.Object = object
 	}
 	for _, n := range []struct {
 		at  *int
@@ -70,6 +80,13 @@ func (o *Options) complete() error {
 	return nil
 }
 
+func (o *Options) die(step string) error {
+	if o.dies == nil {
+		return nil
+	}
+	return o.dies(step)
+}
+
 // Datapath is the handle of one host's data plane.
 type Datapath struct {
 	opts  Options
@@ -82,6 +99,7 @@ type Datapath struct {
 
 	mu     sync.Mutex // Apply and the Attach calls
 	kernel state      // what is programmed
+	older  *migration // a set with another layout that is in force until the first goal is in ours; nil: none
 
 	collecting sync.Mutex // the collector's key maps
 	names      ruleNames
@@ -97,6 +115,10 @@ func Open(o Options) (*Datapath, error) {
 		return nil, fmt.Errorf("datapath: %w", err)
 	}
 	if err := bpf.Probe(); err != nil {
+		return nil, fmt.Errorf("datapath: %w", err)
+	}
+	older, middle, err := o.prepare()
+	if err != nil {
 		return nil, fmt.Errorf("datapath: %w", err)
 	}
 	for _, dir := range []string{o.maps(), o.links()} {
@@ -115,8 +137,8 @@ func Open(o Options) (*Datapath, error) {
 		clock.Close()
 		return nil, fmt.Errorf("datapath: %w", err)
 	}
-	d := &Datapath{opts: o, coll: coll, clock: clock, stop: make(chan struct{})}
-	if err := d.start(lost); err != nil {
+	d := &Datapath{opts: o, coll: coll, clock: clock, stop: make(chan struct{}), older: older}
+	if err := d.start(lost && older == nil, middle); err != nil {
 		coll.Close()
 		clock.Close()
 		return nil, fmt.Errorf("datapath: %w", err)
@@ -125,7 +147,7 @@ func Open(o Options) (*Datapath, error) {
 	return d, nil
 }
 
-func (d *Datapath) start(lost bool) error {
+func (d *Datapath) start(lost, middle bool) error {
 	now, err := d.clock.Now()
 	if err != nil {
 		return err
@@ -142,8 +164,19 @@ func (d *Datapath) start(lost bool) error {
 	}); err != nil {
 		return err
 	}
+	if d.older != nil && !middle {
+		if err := d.seed(); err != nil {
+			d.opts.Log.Warn("ports and flows of the programs in force are not taken over", "error", err)
+		}
+	}
 	if err := d.kernel.read(d.coll); err != nil {
 		return err
+	}
+	switch {
+	case d.older != nil && middle:
+		return d.finishSwitch()
+	case d.older != nil:
+		return nil // the old set stays in force until the first goal is in the new maps
 	}
 	if err := d.relink(); err != nil {
 		return err
@@ -151,18 +184,20 @@ func (d *Datapath) start(lost bool) error {
 	return d.dropOldLayouts()
 }
 
-// dropOldLayouts lets go of maps that programs of another version used. Their state is lost: until the first goal everything
-// is dropped.
+// dropOldLayouts lets go of maps that programs of another layout used.
 func (d *Datapath) dropOldLayouts() error {
 	old, err := filepath.Glob(filepath.Join(d.opts.Pin, "maps-*"))
 	if err != nil {
 		return err
 	}
-	for _, dir := range old {
+	marks, err := filepath.Glob(filepath.Join(d.opts.Pin, "switching-*"))
+	if err != nil {
+		return err
+	}
+	for _, dir := range append(old, marks...) { // the marks last: as long as there are two sets of maps, it is known which counts
 		if dir == d.opts.maps() {
 			continue
 		}
-		d.opts.Log.Warn("state of another layout is dropped", "pins", dir)
 		if err := os.RemoveAll(dir); err != nil {
 			return fmt.Errorf("drop pins of another layout: %w", err)
 		}
@@ -173,14 +208,14 @@ func (d *Datapath) dropOldLayouts() error {
 // encapsulation is what VXLAN over IPv4 adds to an inner packet: Ethernet, VXLAN, UDP and IP headers.
 const encapsulation = 14 + 8 + 8 + 20
 
-func (o *Options) maps() string  { return filepath.Join(o.Pin, "maps-"+layout) }
+func (o *Options) maps() string  { return filepath.Join(o.Pin, "maps-"+o.Layout) }
 func (o *Options) links() string { return filepath.Join(o.Pin, "links") }
 
 // Maps that belong to one set of programs; all others are the state that outlives it.
 var ownMaps = []string{"scratch", "tellings", "gc_keys4", "gc_keys6", "gc_packet"}
 
 func load(o Options, hz uint64) (*ebpf.Collection, error) {
-	spec, err := bpf.Spec(object)
+	spec, err := bpf.Spec(o.Object)
 	if err != nil {
 		return nil, err
 	}
@@ -251,6 +286,9 @@ func (d *Datapath) Close() error {
 		d.done.Wait()
 		d.mu.Lock()
 		defer d.mu.Unlock()
+		if d.older != nil {
+			d.older.close()
+		}
 		d.coll.Close()
 		d.clock.Close()
 	})
