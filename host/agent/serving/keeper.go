@@ -18,6 +18,7 @@ const (
 	patience = time.Second
 	// lookEvery is how often the namespace and the device are looked at.
 	lookEvery   = time.Second
+	deafAfter   = 5 * time.Second // an answer that is awaited for so long does not come
 	steady      = 5 * time.Second // a process that lived as long is started again at once
 	firstPause  = 50 * time.Millisecond
 	lastPause   = 5 * time.Second
@@ -38,6 +39,7 @@ type Keeper struct {
 	mu     sync.Mutex
 	want   *goal.Host // newest part of a goal, nil before the first
 	number uint64     // of the order that carries want
+	asked  time.Time  // since when an answer is awaited, zero when none is
 	taken  done       // the newest answer
 	conn   *connection
 	fault  error         // why there is no connection
@@ -104,11 +106,21 @@ func (k *Keeper) Set(h *goal.Host) {
 
 // send writes the newest order; a connection that does not take it is given up.
 func (k *Keeper) send() {
-	if k.conn == nil || k.want == nil {
+	if k.want != nil {
+		k.write(order{Number: k.number, Goal: k.want})
+	}
+}
+
+func (k *Keeper) write(o order) {
+	if k.conn == nil {
 		return
 	}
-	k.conn.SetWriteDeadline(time.Now().Add(patience))
-	if err := k.conn.enc.Encode(order{Number: k.number, Goal: k.want}); err != nil {
+	now := time.Now()
+	if k.asked.IsZero() {
+		k.asked = now
+	}
+	k.conn.SetWriteDeadline(now.Add(patience))
+	if err := k.conn.enc.Encode(o); err != nil {
 		k.conn.Close()
 	}
 }
@@ -171,8 +183,11 @@ func (k *Keeper) converse(ctx context.Context, c *connection) error {
 			return err
 		}
 		k.mu.Lock()
-		k.taken = d
-		k.signal()
+		k.asked = time.Time{}
+		if d.Number > 0 {
+			k.taken = d
+			k.signal()
+		}
 		k.mu.Unlock()
 	}
 }
@@ -181,7 +196,7 @@ func (k *Keeper) converse(ctx context.Context, c *connection) error {
 func (k *Keeper) state(c *connection, fault error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.conn, k.fault, k.taken = c, fault, done{}
+	k.conn, k.fault, k.taken, k.asked = c, fault, done{}, time.Time{}
 	k.send()
 	k.signal()
 }
@@ -191,7 +206,7 @@ func (k *Keeper) signal() {
 	k.moved = make(chan struct{})
 }
 
-// watch looks whether others have removed what the process serves in.
+// watch looks whether others have removed what the process serves in, and whether it still hears.
 func (k *Keeper) watch(ctx context.Context) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -201,10 +216,27 @@ func (k *Keeper) watch(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		if k.deaf() {
+			k.log.Error("services: the process does not answer, and is ended")
+			if err := k.clear(); err != nil {
+				k.log.Error("services: end the process", "error", err)
+			}
+		}
 		if err := k.whole(); err != nil {
 			k.log.Error("services: the namespace is not what was made", "error", err)
 			k.lost()
 			return
 		}
 	}
+}
+
+// deaf says whether an answer is overdue, and asks for one when none is awaited.
+func (k *Keeper) deaf() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.conn != nil && !k.asked.IsZero() {
+		return time.Since(k.asked) > deafAfter
+	}
+	k.write(order{Ping: true})
+	return false
 }

@@ -22,10 +22,11 @@ type (
 	order struct {
 		Number uint64
 		Goal   *goal.Host
+		Ping   bool // answer, nothing else
 		Stop   bool // end, somebody else will serve
 	}
 	done struct {
-		Number  uint64 // of the order
+		Number  uint64 // of the order, 0 for a ping
 		Problem string // services that do not run
 	}
 )

@@ -120,8 +120,10 @@ func (p *process) run(ctx context.Context, l net.Listener) error {
 			if e.Stop {
 				return nil
 			}
-			p.served.set(e.Goal)
-			p.drop()
+			if !e.Ping {
+				p.served.set(e.Goal)
+				p.drop()
+			}
 			d := done{Number: e.Number}
 			if err := p.served.problem(); err != nil {
 				d.Problem = err.Error()
@@ -152,7 +154,7 @@ func (p *process) listen(c net.Conn, orders chan<- exchange, over <-chan struct{
 			}
 			return
 		}
-		if e.Goal == nil && !e.Stop {
+		if e.Goal == nil && !e.Stop && !e.Ping {
 			p.o.Log.Warn("services: an order without a goal")
 			return
 		}

@@ -168,7 +168,7 @@ func TestServicesOutliveTheAgent(t *testing.T) {
 	}
 
 	b.must(unix.Kill(pid, unix.SIGKILL))
-	for b.pid() == pid {
+	for began := time.Now(); b.pid() == pid && time.Since(began) < time.Minute; {
 		time.Sleep(time.Millisecond)
 	}
 	t.Logf("from the process's death to its successor's first answer: %v", b.resolves("10.0.0.5"))
@@ -179,12 +179,22 @@ func TestServicesOutliveTheAgent(t *testing.T) {
 	b.resolves("10.0.0.6")
 
 	pid = b.pid()
+	b.must(unix.Kill(pid, unix.SIGSTOP)) // it neither answers nor ends
+	for began := time.Now(); b.pid() == pid || b.pid() == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Since(began) > time.Minute {
+			t.Fatal("a process that does not answer is kept")
+		}
+	}
+	b.set(second, 5, "10.0.0.8")
+	b.resolves("10.0.0.8")
+
+	pid = b.pid()
 	b.must(netns.Delete(b.o.Namespace))
 	<-b.lost
 	b.ensure()
 	second.Close()
 	third := b.keep()
-	b.set(third, 4, "10.0.0.7")
+	b.set(third, 6, "10.0.0.7")
 	b.resolves("10.0.0.7")
 	if b.pid() == pid {
 		t.Error("the process of a namespace that is gone was kept")
@@ -219,10 +229,7 @@ func TestOtherProgramsAreReplaced(t *testing.T) {
 	k.Close()
 	b.must(unix.Kill(pid, unix.SIGSTOP)) // deaf: it neither speaks nor ends
 	k = b.keep()
-	for {
-		if now := b.pid(); now != pid && now != 0 {
-			break
-		}
+	for began := time.Now(); (b.pid() == pid || b.pid() == 0) && time.Since(began) < time.Minute; {
 		time.Sleep(5 * time.Millisecond)
 	}
 	b.set(k, 2, "10.0.0.5")
