@@ -5,13 +5,18 @@ import (
 	"context"
 	"io"
 	"os"
+	"path/filepath"
 
 	"ringfence/cli"
+	"ringfence/cni"
 	"ringfence/host/agent"
 	"ringfence/server"
 )
 
 func main() {
+	if filepath.Base(os.Args[0]) == cni.Program { // container runtimes call a plugin by its file's name
+		os.Exit(cni.Main(context.Background(), os.Getenv, os.Stdin, os.Stdout))
+	}
 	os.Exit(cli.Main(os.Args[1:], cli.Programs{Server: runServer, Agent: runAgent, Services: agent.Serve, Restore: restore,
 		CheckBackup: func(r io.Reader) (any, error) { return server.CheckBackup(r) }}))
 }
