@@ -82,7 +82,8 @@ func Overlay(r *rand.Rand, h *goal.Host) (vni uint32, outer netip.Addr, p model.
 	return vni, outer, p
 }
 
-// Frame is a packet's bytes, now and then cut short or with one byte changed: model.Parse says what it is then.
+// Frame is a packet's bytes, now and then with IPv4 options or IPv6 extension headers, cut short or with one byte changed: model.Parse
+// says what it is then.
 func Frame(r *rand.Rand, p model.Packet) []byte {
 	f := p.Frame()
 	switch r.IntN(16) {
@@ -90,6 +91,8 @@ func Frame(r *rand.Rand, p model.Packet) []byte {
 		f = f[:14+r.IntN(max(1, len(f)-14+1))]
 	case 1:
 		f[12+r.IntN(len(f)-12)] ^= 1 << r.IntN(8)
+	case 2:
+		f = dress(r, f)
 	}
 	return f
 }

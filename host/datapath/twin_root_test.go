@@ -328,7 +328,7 @@ func (j *judge) next(h *goal.Host, r *rand.Rand, delivered []twinEvent) twinEven
 		return e
 	}
 	e := j.sane(h, r, delivered)
-	if len(j.pending) == 0 && r.IntN(24) == 0 {
+	if len(j.pending) == 0 && r.IntN(40) == 0 {
 		for _, p := range random.Pieces(r, model.Parse(e.frame)) {
 			j.pending = append(j.pending, twinEvent{port: e.port, vni: e.vni, outer: e.outer, frame: p.Frame()})
 		}
