@@ -5,7 +5,7 @@
 // contenders take turns, one right after the other and in an order shuffled anew every time, in one run on one machine; figures are medians over the rounds,
 // and ratios are medians of the ratios within a round. The product is only used through its command line and its API.
 //
-// BENCH_ONLY=guests measures what machines wait for, and nothing else. BENCH_SHORT=1 takes a minute and writes no file: it shows that the benchmark works, not how fast anything is.
+// BENCH_ONLY=guests measures what machines wait for, BENCH_ONLY=verify what the verifier takes, and nothing else. BENCH_SHORT=1 takes a minute and writes no file: it shows that the benchmark works, not how fast anything is.
 package main
 
 import (
@@ -32,7 +32,7 @@ type config struct {
 }
 
 func configured() config {
-	if only := os.Getenv("BENCH_ONLY"); only != "" && only != "guests" {
+	if only := os.Getenv("BENCH_ONLY"); only != "" && only != "guests" && only != "verify" {
 		return config{rounds: 21, slice: 300 * time.Millisecond, control: 1, rules: 1000, only: only}
 	}
 	if os.Getenv("BENCH_SHORT") != "" {
@@ -63,6 +63,11 @@ func run(ctx context.Context, cfg config) (err error) {
 	if os.Getenv("BENCH_ONLY") == "guests" {
 		return onlyGuests(ctx, cfg)
 	}
+	if os.Getenv("BENCH_ONLY") == "verify" {
+		ps, err := proofs(ctx, cfg)
+		printProofs(os.Stdout, ps)
+		return err
+	}
 	if out, err := exec.Command("gcc", "-O2", "-Wall", "-o", loadBinary, "bench/load/load.c").CombinedOutput(); err != nil {
 		return fmt.Errorf("compile the load generator: %w\n%s", err, out)
 	}
@@ -80,6 +85,11 @@ func run(ctx context.Context, cfg config) (err error) {
 	}
 	progress("guests")
 	guests, err := fab.guestsOf(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	progress("verifier")
+	verifier, err := proofs(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -101,7 +111,7 @@ func run(ctx context.Context, cfg config) (err error) {
 		return err
 	}
 	rep := newReport(cfg, started, contenders, samples, control)
-	rep.Guests = guests
+	rep.Guests, rep.Verifier = guests, verifier
 	rep.print(os.Stdout)
 	if err := rep.problem(); err != nil || cfg.results == "" {
 		return err

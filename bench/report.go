@@ -48,7 +48,8 @@ type report struct {
 	Figures []figure `json:"figures"`
 	Control []timing `json:"control_plane"`
 
-	Guests *guestFigures `json:"guests"`
+	Guests   *guestFigures `json:"guests"`
+	Verifier []proof       `json:"verifier"`
 }
 
 func newReport(cfg config, started time.Time, list []*contender, all []sample, control []timing) *report {
@@ -145,6 +146,7 @@ func (r *report) print(w io.Writer) {
 		fmt.Fprintf(w, "| %s | %.0f ms | %.0f | %.0f | %d |\n", t.What, t.Median, t.Min, t.Max, t.N)
 	}
 	r.Guests.print(w)
+	printProofs(w, r.Verifier)
 }
 
 func human(v float64, unit string) string {
