@@ -18,6 +18,28 @@ var actions = map[string]func(*request, resource.ID) error{
 	keyName(vnetType, "checkIPAddressAvailability"): (*request).addressAvailability,
 }
 
+// powers are what a machine can be told to do. A sandbox runs as long as its document is there, so they change nothing, and say so.
+var powers = []string{"start", "powerOff", "restart", "deallocate", "redeploy", "reapply"}
+
+func init() {
+	for _, word := range powers {
+		actions[keyName(vmType, word)] = (*request).power
+	}
+}
+
+// power answers POST of a power action: clients send them before they delete a machine.
+func (q *request) power(id resource.ID) error {
+	if q.Method != http.MethodPost {
+		return notAllowed(q.Method)
+	}
+	if _, err := find(q.h.Snapshot(), id); err != nil {
+		return err
+	}
+	q.w.Header().Set("Ringfence-No-Effect", "power state")
+	q.empty(http.StatusOK)
+	return nil
+}
+
 const (
 	vmType   = "Microsoft.Compute/virtualMachines"
 	vnetType = "Microsoft.Network/virtualNetworks"

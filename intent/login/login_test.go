@@ -86,6 +86,7 @@ func TestTokens(t *testing.T) {
 		{"//" + tenant + "//OAuth2/V2.0/token", "https://" + host, nil},
 		{"/" + tenant + "/oauth2/v2.0/token", "https://" + host, func(v url.Values) { v.Set("scope", "https://"+host+"//.default") }},
 		{"/" + tenant + "/oauth2/v2.0/token", "https://management.azure.com", func(v url.Values) { v.Set("scope", "https://management.azure.com/.default") }},
+		{"/" + tenant + "/oauth2/v2.0/token", "https://" + host, func(v url.Values) { v.Set("scope", "https://"+host+"/.default openid offline_access profile") }},
 		{"/" + tenant + "/oauth2/token", "https://" + host, func(v url.Values) { v.Del("scope"); v.Set("resource", "https://"+host+"/") }},
 	} {
 		status, v, body := do(l, "POST", c.path, credentials(c.change))

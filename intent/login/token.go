@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -118,12 +119,18 @@ func unescape(s string) string {
 	return s
 }
 
+// ownScopes are of OpenID Connect: MSAL asks for them beside the resource, and for an application they mean nothing.
+var ownScopes = []string{"openid", "offline_access", "profile", "email"}
+
 // readAudience: what the token is to be for, this API or the graph whose name the metadata gives.
 func (a *asking) readAudience(r *http.Request) *refusal {
 	word := r.PostForm.Get("resource")
 	if a.v2 {
 		scope := r.PostForm.Get("scope")
 		for _, one := range strings.Fields(scope) {
+			if slices.Contains(ownScopes, one) {
+				continue
+			}
 			if !strings.HasSuffix(one, "/.default") {
 				return &refusal{400, "invalid_scope", 1002012, fmt.Sprintf("The provided value for scope %s is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier (application ID URI).", printable(scope))}
 			}

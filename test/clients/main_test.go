@@ -1,4 +1,4 @@
-// Package clients drives Ringfence with Azure's own SDK for Go, unchanged, as a tenant would: over TLS, with a token, against a lab.
+// Package clients drives Ringfence with Azure's own SDK for Go, unchanged, as a tenant would: over TLS, with tokens that a service principal gets for its secret, against a lab.
 //
 // In: bin/ringfence (`make build`). Out: what the SDK's typed clients, pagers, pollers and errors make of the answers. It is a
 // module of its own, so that nobody who builds Ringfence has to build the SDK.
@@ -22,6 +22,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v6"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/network/armnetwork/v9"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/resources/armresources"
@@ -39,7 +40,10 @@ type state struct {
 type tenant struct {
 	Name         string `json:"name"`
 	Subscription string `json:"subscription"`
+	ID           string `json:"id"`
 	Token        string `json:"token"`
+	ClientID     string `json:"client_id"`
+	ClientSecret string `json:"client_secret"`
 }
 
 var lab state
@@ -87,6 +91,11 @@ func run(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "the lab's state file: %v, %+v\n", err, lab)
 		return 1
 	}
+	// HashiCorp's clients know no authority of their own, only the system's.
+	if err := os.Setenv("SSL_CERT_FILE", lab.CA); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	return m.Run()
 }
 
@@ -114,7 +123,7 @@ func options(t *testing.T) *arm.ClientOptions {
 			Transport: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}},
 			Retry:     policy.RetryOptions{MaxRetries: -1}, // an answer that asks for a retry is a finding
 			Cloud: cloud.Configuration{
-				ActiveDirectoryAuthorityHost: "https://login.invalid/",
+				ActiveDirectoryAuthorityHost: lab.Endpoint + "/",
 				Services: map[cloud.ServiceName]cloud.ServiceConfiguration{
 					cloud.ResourceManager: {Endpoint: lab.Endpoint, Audience: lab.Endpoint},
 				},
@@ -138,18 +147,31 @@ type azure struct {
 	vms     *armcompute.VirtualMachinesClient
 }
 
-// as makes the clients of a tenant; sub and token are separate so that a test can mix them.
-func as(t *testing.T, sub, token string) *azure {
+// as makes the clients of a tenant with a token that is there already; sub and token are separate so that a test can mix them.
+func as(t *testing.T, sub, token string) *azure { return with(t, sub, static(token)) }
+
+// login is the credential of a tenant's service principal: Azure's own library asks the lab for tokens.
+func login(t *testing.T, of tenant) azcore.TokenCredential {
 	t.Helper()
-	network, err := armnetwork.NewClientFactory(sub, static(token), options(t))
+	c, err := azidentity.NewClientSecretCredential(of.ID, of.ClientID, of.ClientSecret,
+		&azidentity.ClientSecretCredentialOptions{ClientOptions: options(t).ClientOptions, DisableInstanceDiscovery: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	resources, err := armresources.NewClientFactory(sub, static(token), options(t))
+	return c
+}
+
+func with(t *testing.T, sub string, credential azcore.TokenCredential) *azure {
+	t.Helper()
+	network, err := armnetwork.NewClientFactory(sub, credential, options(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	compute, err := armcompute.NewClientFactory(sub, static(token), options(t))
+	resources, err := armresources.NewClientFactory(sub, credential, options(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	compute, err := armcompute.NewClientFactory(sub, credential, options(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,10 +185,10 @@ func as(t *testing.T, sub, token string) *azure {
 
 // contoso is the first tenant's clients.
 func contoso(t *testing.T) *azure {
-	return as(t, lab.Tenants[0].Subscription, lab.Tenants[0].Token)
+	return with(t, lab.Tenants[0].Subscription, login(t, lab.Tenants[0]))
 }
 
 // fabrikam is the second tenant's.
 func fabrikam(t *testing.T) *azure {
-	return as(t, lab.Tenants[1].Subscription, lab.Tenants[1].Token)
+	return with(t, lab.Tenants[1].Subscription, login(t, lab.Tenants[1]))
 }
