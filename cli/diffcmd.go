@@ -2,9 +2,11 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"ringfence/cli/checks"
+	"ringfence/cli/offline"
 	"ringfence/verify"
 )
 
@@ -53,12 +55,21 @@ func (c *diffCommand) Run(a *app) error {
 	if old.Open != old.Closed || now.Open != now.Closed {
 		d.Unknown = append(d.Unknown, append(old.Doubts, now.Doubts...)...)
 	}
+	d.Added, d.Gone = genuine(d.Added, now), genuine(d.Gone, old)
 	before, after := &networkText{old}, &networkText{now}
 	err = a.formatted(differenceValue(before, after, d), func() { c.text(newPainter(a.out), before, after, d) }, noCI)
 	if err != nil {
 		return err
 	}
 	return proven(a.faulty(old, now), c.Exit && !d.Same() && len(d.Unknown) == 0, len(d.Unknown) > 0)
+}
+
+// genuine leaves out the interfaces that only stand for any machine.
+func genuine(ids []string, n *offline.Network) []string {
+	return slices.DeleteFunc(ids, func(id string) bool {
+		_, assumed := n.Source.Assumed[strings.ToLower(id)]
+		return assumed && strings.HasPrefix(lastName(id), "any-")
+	})
 }
 
 func noCI(format string) ([]byte, error) {

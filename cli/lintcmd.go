@@ -56,9 +56,9 @@ func (c *lintCommand) Run(a *app) error {
 	var out []linted
 	worst := false
 	for _, f := range found {
-		l := linted{f, f.Level.String(), n.Source.Place(f.Rule.ID())}
+		l := linted{f, f.Level.String(), text.stands(f.Rule.ID())}
 		if f.Rule.Rule == "" {
-			l.at = n.Source.Place(f.Rule.Group)
+			l.at = text.stands(f.Rule.Group)
 		}
 		if file != nil && file.Lint[levelNames[f.Kind]] != "" {
 			l.level = map[checks.Level]string{checks.Off: "off", checks.Info: "info", checks.Warn: "warning", checks.Error: "error"}[file.Lint[levelNames[f.Kind]]]
@@ -196,7 +196,7 @@ func (n *networkText) lintSARIF(found []linted) ([]byte, error) {
 			text += " (also known as " + strings.Join(f.Aliases, ", ") + ")"
 		}
 		at := f.at
-		if at.File == "" && len(n.Source.Files) > 0 {
+		if at.File == "" && len(n.Source.Files) > 0 { // SARIF wants a place
 			at.File = n.Source.Files[0]
 		}
 		out = append(out, finding{string(f.Kind), level, text, at})

@@ -72,7 +72,7 @@ func (n *networkText) path(hops []verify.Hop) []hopValue {
 			v.Verdict = "Allow"
 		}
 		if h.Layer == "acl" {
-			at := n.Source.Place(h.By.ID())
+			at := n.stands(h.By.ID())
 			v.Direction, v.Level, v.Rule, v.File, v.Line = h.Direction.String(), h.Level, h.By.ID(), at.File, at.Line
 		} else if !h.Allow {
 			v.Reason = h.By.Reason.String()
@@ -152,7 +152,7 @@ func (f *answered) blame(r *verify.Result) load.Place {
 		if h.Layer != "acl" {
 			continue
 		}
-		if p := f.network.Source.Place(h.By.ID()); p.Line > 0 && (at.Line == 0 || !h.Allow) {
+		if p := f.network.stands(h.By.ID()); p.Line > 0 && (at.Line == 0 || !h.Allow) {
 			at = p
 		}
 	}

@@ -108,7 +108,7 @@ func (c *coverageCommand) Run(a *app) error {
 		Untouched []rule `json:"untouched"`
 	}{len(found.Touched), []rule{}}
 	for _, r := range found.Untouched {
-		at := n.Source.Place(r.ID())
+		at := text.stands(r.ID())
 		value.Untouched = append(value.Untouched, rule{r.ID(), at.File, at.Line})
 	}
 	err = a.formatted(value, func() {

@@ -36,9 +36,13 @@ const (
 	mostBytes = 1 << 30
 )
 
+// serverName stands for the server among the files.
+const serverName = "server"
+
 // sourceFlags say how a source is read.
 type sourceFlags struct {
 	Parameters []string `short:"p" sep:"none" placeholder:"NAME=VALUE" help:"Parameters of a template: name=value, name=@file, @file or a parameter file's path; several may follow."`
+	Group      string   `short:"g" aliases:"resource-group" help:"Resource group that a template is taken to be deployed to; with --subscription ID its resources have the ids of those that are there."`
 	PrefixList []string `sep:"none" placeholder:"TAG=PREFIX,…" help:"Contents of a service tag."`
 }
 
@@ -56,7 +60,10 @@ func (f *sourceFlags) read(a *app, source string, c *checks.File) (*load.Source,
 }
 
 func (f *sourceFlags) options(a *app, source string, c *checks.File) (load.Options, error) {
-	o := load.Options{PrefixLists: map[string][]netip.Prefix{}}
+	o := load.Options{PrefixLists: map[string][]netip.Prefix{}, Group: f.Group}
+	if isGUID(a.flags.Subscription) {
+		o.Subscription = a.flags.Subscription
+	}
 	for _, text := range f.PrefixList {
 		name, list, ok := strings.Cut(text, "=")
 		if !ok {
@@ -175,7 +182,7 @@ func (a *app) serverFiles() ([]load.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		files = append(files, load.File{Name: "server", Text: text})
+		files = append(files, load.File{Name: serverName, Text: text})
 	}
 	return files, nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"ringfence/cli/offline"
 	"ringfence/goal"
+	"ringfence/intent/load"
 	"ringfence/intent/resource"
 	"ringfence/verify"
 )
@@ -217,10 +218,18 @@ func (n *networkText) rule(r verify.RuleID) string {
 		return r.Reason.String()
 	}
 	text := lastName(r.Group) + "/" + shortRule(r.Rule)
-	if at := n.Source.Place(r.ID()); at.File != "" {
+	if at := n.stands(r.ID()); at.File != "" {
 		text += "  " + at.String()
 	}
 	return text
+}
+
+// stands is the file and line of a resource; what the server has stands in none.
+func (n *networkText) stands(id string) load.Place {
+	if at := n.Source.Place(id); at.File != serverName {
+		return at
+	}
+	return load.Place{}
 }
 
 // footnote says what stands behind the answers.

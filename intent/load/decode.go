@@ -26,7 +26,7 @@ func (l *loader) decode(r *raw) *resource.Doc {
 		body := r.body.append(nil)
 		normal, faults := resource.Decode(t, body)
 		if len(faults) == 0 {
-			return resource.NewDoc(r.id, normal)
+			return document(r, normal)
 		}
 		for _, f := range reversed(faults) {
 			if r.body == nil {
@@ -43,6 +43,16 @@ func (l *loader) decode(r *raw) *resource.Doc {
 		}
 	}
 	return nil
+}
+
+// document makes a document. A network's keeps its tree: every interface in it looks there for its subnet.
+func document(r *raw, body []byte) *resource.Doc {
+	if r.id.Type == "Microsoft.Network/virtualNetworks" {
+		if d, faults := resource.Put(nil, r.id, body, ""); len(faults) == 0 {
+			return d
+		}
+	}
+	return resource.NewDoc(r.id, body)
 }
 
 // reversed goes from the end of the document to its beginning, so that taking out an element moves no other that is still to come.
@@ -321,7 +331,7 @@ func (l *loader) validate(r *raw, w *world) {
 			w.refs = nil
 			return
 		}
-		d = resource.NewDoc(r.id, normal)
+		d = document(r, normal)
 		w.put(d)
 	}
 }

@@ -32,7 +32,7 @@ type tfFile struct {
 	root      *node
 	all       []*tfResource
 	byAddress map[string][]*tfResource // with and without index
-	attached  map[string]bool
+	changes   map[string]*node         // resource_changes by address
 }
 
 // terraform reads a plan (as it would be after it was applied) or a state.
@@ -103,13 +103,14 @@ func (t *tfFile) module(m *node, onlyData bool) {
 
 // mark writes into the attributes which of them are not known before the plan is applied.
 func (t *tfFile) mark(r *tfResource) {
-	for _, c := range t.root.get("resource_changes").list() {
-		if c.get("address").str() == r.address {
-			if u := c.get("change", "after_unknown"); u != nil {
-				r.v = overlay(r.v, u)
-			}
-			return
+	if t.changes == nil {
+		t.changes = map[string]*node{}
+		for _, c := range t.root.get("resource_changes").list() {
+			t.changes[c.get("address").str()] = c
 		}
+	}
+	if u := t.changes[r.address].get("change", "after_unknown"); u != nil {
+		r.v = overlay(r.v, u)
 	}
 }
 
