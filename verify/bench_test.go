@@ -235,3 +235,19 @@ func largeChecks(subnets, n int) Checks {
 	}
 	return c
 }
+
+// BenchmarkLint1000: everything that lint says about a network with one group of 1,000 rules.
+func BenchmarkLint1000(b *testing.B) {
+	h := largeHost(50, 1, 1000)
+	for b.Loop() {
+		n, err := New(Source{Hosts: []*goal.Host{h}}, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		fs, unknown := n.Lint()
+		if len(unknown) > 0 {
+			b.Fatal(unknown)
+		}
+		b.ReportMetric(float64(len(fs)), "findings")
+	}
+}

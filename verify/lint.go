@@ -48,7 +48,7 @@ type Finding struct {
 	Covering  []RuleID // of dead rules: earlier ones that cover it, none too many; of the others the rule that it meets
 	Witness   *Packet  // a packet that shows it
 	NICs      int      // of Exposed and Upstream
-	Neutral   bool     // it is proved that removing the rule changes no packet's verdict
+	Neutral   bool     // it is proved that removing the rule changes no packet's verdict, also together with all others of its list that say so
 	Aliases   []string // ids of the same finding in published checkers
 }
 
@@ -106,8 +106,9 @@ func (n *Network) lintRules(g *goal.Group, dir Direction, us []use) (out []Findi
 		}
 	}
 	judged := judge(qs, len(rules))
+	left := n.withoutDead(g, dir, us, judged)
 	for i := range rules {
-		if strings.HasPrefix(rules[i].Name, "defaultSecurityRules/") || namesPlatformOnly(&rules[i]) {
+		if strings.HasPrefix(rules[i].Name, "defaultSecurityRules/") || namesPlatform(&rules[i]) {
 			continue
 		}
 		f := Finding{Rule: RuleID{Group: g.ID, Rule: rules[i].Name}, Direction: dir, Priority: rules[i].Priority, Witness: judged[i].Witness}
@@ -121,17 +122,17 @@ func (n *Network) lintRules(g *goal.Group, dir Direction, us []use) (out []Findi
 		case !j.Live:
 			out = append(out, dead(f, rules, j))
 		default:
-			more, u := n.lintLive(f, g, rules, i, us)
+			more, u := n.lintLive(f, g, rules, i, us, left)
 			out, unknown = append(out, more...), append(unknown, u...)
 		}
 	}
 	return out, unknown
 }
 
-// namesPlatformOnly: rules for the platform's services are asked apart from the others.
-func namesPlatformOnly(r *goal.Rule) bool {
-	return len(r.Dst.Prefixes) == 0 && len(r.Dst.Sets) > 0 &&
-		!slices.ContainsFunc(r.Dst.Sets, func(s string) bool { return s != goal.SetPlatformDNS && s != goal.SetPlatformIMDS })
+// namesPlatform: rules that name the platform's services are asked about them apart from the others, so that they have an effect
+// that their list does not show; nothing is said about them.
+func namesPlatform(r *goal.Rule) bool {
+	return slices.Contains(r.Dst.Sets, goal.SetPlatformDNS) || slices.Contains(r.Dst.Sets, goal.SetPlatformIMDS)
 }
 
 // dead is the finding about a rule that never decides.
@@ -150,28 +151,57 @@ func dead(f Finding, rules []goal.Rule, j *Judgement) Finding {
 	return f
 }
 
-// lintLive looks at a rule that decides about something.
-func (n *Network) lintLive(f Finding, g *goal.Group, rules []goal.Rule, i int, us []use) (out []Finding, unknown []string) {
-	removable, known := true, true
-	without := &goal.Group{ID: g.ID, In: g.In, Out: g.Out}
-	less := slices.Delete(slices.Clone(rules), i, i+1)
-	if f.Direction == In {
-		without.In = less
-	} else {
-		without.Out = less
-	}
+// remaining is what a group's rules are in one use and family when everything that is advised to be removed is: so that of two
+// rules that each could go without the other only one is advised.
+type remaining struct {
+	family Family
+	filter *filter
+}
+
+func (n *Network) withoutDead(g *goal.Group, dir Direction, us []use, judged []Judgement) []remaining {
+	var out []remaining
 	for _, u := range us {
-		for fam := V4; fam <= V6 && removable; fam++ {
-			before := n.rules(fam, g, f.Direction, u.v)
-			after := &filter{lines: linesOf(fam, g.ID, less, u.v.sets[fam])}
-			ds, ok := deltas(fam, fam.judged(), []*filter{before}, []*filter{after}, diagramSteps)
-			removable, known = removable && len(ds) == 0, known && ok
+		for f := V4; f <= V6; f++ {
+			left := &filter{key: "left"}
+			for _, l := range n.rules(f, g, dir, u.v).lines {
+				if j := &judged[l.index]; j.Live || j.Unknown {
+					left.lines = append(left.lines, l)
+				}
+			}
+			out = append(out, remaining{f, left})
 		}
+	}
+	return out
+}
+
+func (flt *filter) without(index int) *filter {
+	out := &filter{key: flt.key + " without"}
+	for k := range flt.lines {
+		if flt.lines[k].index != index {
+			out.lines = append(out.lines, flt.lines[k])
+		}
+	}
+	return out
+}
+
+// lintLive looks at a rule that decides about something.
+func (n *Network) lintLive(f Finding, g *goal.Group, rules []goal.Rule, i int, us []use, left []remaining) (out []Finding, unknown []string) {
+	removable, known := true, true
+	for k := range left {
+		if !removable {
+			break
+		}
+		ds, ok := deltas(left[k].family, left[k].family.judged(), []*filter{left[k].filter}, []*filter{left[k].filter.without(i)}, diagramSteps)
+		removable, known = removable && len(ds) == 0, known && ok
 	}
 	switch {
 	case !known:
 		unknown = append(unknown, f.Rule.ID()+": the budget is spent")
 	case removable:
+		for k := range left {
+			left[k].filter = left[k].filter.without(i)
+			left[k].filter.key = "left"
+		}
 		r := f
 		r.Kind, r.Level, r.Neutral = Redundant, Warning, true
 		r.Text = "it can be removed without any change: later rules decide the same"
@@ -268,13 +298,20 @@ func ruleAt(flt *filter, w Packet) RuleID {
 	return RuleID{Group: flt.group}
 }
 
-// conflicts are the later user rules of the other action that would decide about some packet of a rule if they came first.
+// fewConflicts is how many findings about its order a rule gets at most: a rule that meets more is known by these.
+const fewConflicts = 4
+
+// conflicts are the later user rules of the other action that would decide about some packet of a rule if they came first, the
+// nearest few of them.
 func (n *Network) conflicts(f Finding, g *goal.Group, rules []goal.Rule, i int, us []use) []Finding {
 	var out []Finding
 	for _, u := range us {
 		for fam := V4; fam <= V6; fam++ {
 			flt := n.rules(fam, g, f.Direction, u.v)
 			for _, k := range meets(flt.lines, rules, i) {
+				if len(out) == fewConflicts {
+					return out
+				}
 				if slices.ContainsFunc(out, func(o Finding) bool { return o.Covering[0].Rule == rules[k].Name }) {
 					continue
 				}
@@ -303,6 +340,9 @@ func meets(lines []line, rules []goal.Rule, i int) []int {
 	for a := range lines {
 		if lines[a].index != i {
 			continue
+		}
+		if len(out) >= 4*fewConflicts {
+			break
 		}
 		for b := a + 1; b < len(lines); b++ {
 			k := lines[b].index

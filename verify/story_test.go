@@ -2,6 +2,7 @@ package verify
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"ringfence/goal"
 	"ringfence/goal/model"
+	"ringfence/goal/random"
 )
 
 // A three-tier application: web, app and db in subnets of one VNet, and a stranger in another with the same addresses.
@@ -380,5 +382,48 @@ func TestLintUpstream(t *testing.T) {
 	fs, _ = network(t, h).Lint()
 	if slices.ContainsFunc(fs, func(f Finding) bool { return f.Kind == Upstream }) {
 		t.Errorf("%+v", fs)
+	}
+}
+
+// Everything that lint calls neutral can be removed at once: of two rules that each could go without the other it names one.
+func TestLintAdviceIsNeutralTogether(t *testing.T) {
+	removed := 0
+	for seed := range uint64(6) {
+		r := rand.New(rand.NewPCG(seed, 61))
+		m := random.Manners[seed%3]
+		rules := random.List(r, 80, m, false)
+		for k := 10; k < 70; k += 10 {
+			rules[k].Src, rules[k].Dst, rules[k].Allow = rules[k-1].Src, rules[k-1].Dst, rules[k-1].Allow // near copies
+		}
+		for i := range rules {
+			rules[i].Priority = uint16(100 + i)
+			if i < len(rules)-1 {
+				rules[i].Name = fmt.Sprintf("securityRules/r%d", i)
+			}
+		}
+		h := shop(rules[:80]...)
+		before := slices.Clone(h.Groups[0].In)
+		fs, _ := network(t, h).Lint()
+		var after []goal.Rule
+		for _, x := range before {
+			neutral := slices.ContainsFunc(fs, func(f Finding) bool {
+				return f.Neutral && f.Rule.Group == nsgDB && f.Rule.Rule == x.Name && f.Direction == In
+			})
+			if neutral {
+				removed++
+			} else {
+				after = append(after, x)
+			}
+		}
+		sets := Resolve{}
+		for _, s := range h.VNets[0].Sets {
+			sets[s.Name] = s
+		}
+		if yes, known := Equivalent(before, after, sets, sets); !yes || !known {
+			t.Errorf("seed %d: removing %d of %d rules changes verdicts", seed, len(before)-len(after), len(before))
+		}
+	}
+	if removed < 20 {
+		t.Errorf("%d rules removed: the test shows little", removed)
 	}
 }
