@@ -179,9 +179,8 @@ func (p *process) drop() {
 	if p.renounce == nil || p.served.problem() != nil {
 		return
 	}
-	if err := p.renounce(); err != nil {
-		p.o.Log.Error("services: give up privileges", "error", err)
-		return
+	if err := p.renounce(); err != nil { // a unit that bounds capabilities needs CAP_SETUID and CAP_SETGID
+		p.o.Log.Error("services: the process keeps its privileges", "error", err)
 	}
 	p.renounce = nil
 }
