@@ -134,6 +134,18 @@ func (r *runway) answer(flags uint8) []byte {
 	return p.Frame()
 }
 
+// agree lets the second port answer a SYN.
+func (r *runway) agree(b testing.TB, sport, dport uint16, v6 bool) {
+	b.Helper()
+	i := map[bool]int{false: 0, true: 1}[v6]
+	p := model.Open(&r.h.Ports[1], goal.TCP, r.h.Ports[0].Addresses[i].IP, sport, dport)
+	p.TCPFlags = model.SYN | model.ACK
+	ret, err := r.d.coll.Programs["port_out"].Run(&ebpf.RunOptions{Data: p.Frame(), Context: skb{Ifindex: uint32(r.second)}})
+	if err != nil || ret != 7 {
+		b.Fatalf("returned %d: %v", ret, err)
+	}
+}
+
 // cost runs a frame n times and returns nanoseconds per run, without what an empty program takes.
 func (r *runway) cost(b testing.TB, frame []byte, n int) float64 {
 	b.Helper()
@@ -153,6 +165,7 @@ func BenchmarkEstablished(b *testing.B) {
 		b.Run(fmt.Sprintf("v6=%v", v6), func(b *testing.B) {
 			newRunway(b, 1<<16, 1000, 4000, -1, func(r *runway) {
 				r.cost(b, r.frame(1000, 2000, model.SYN, v6), 1)
+				r.agree(b, 2000, 1000, v6)
 				frame := r.frame(1000, 2000, model.ACK, v6)
 				var ns []float64
 				for range 21 {
