@@ -1,7 +1,7 @@
 # Everything a person types stands here; what a target does in several steps stands in test/run (Go) or .ci/deps (shell).
 
 .DEFAULT_GOAL := build
-.PHONY: help build man demo test test-unit test-race test-root test-clients generate verify-generated bench soak fuzz deps clean
+.PHONY: help build man deb demo test test-unit test-race test-root test-clients generate verify-generated bench soak fuzz deps clean
 
 build: ## bin/ringfence
 	go build -trimpath -o bin/ringfence ./cmd/ringfence
@@ -9,6 +9,9 @@ build: ## bin/ringfence
 man: build ## bin/man: manual pages, one per command
 	rm -rf bin/man
 	bin/ringfence man bin/man
+
+deb: build ## a Debian package in bin/, the same to the byte for the same commit
+	go run ./packaging/deb -version "$$(git describe --tags --always 2>/dev/null | sed 's/^v//; s/^\([^0-9]\)/0~\1/; s/^/0~/; s/^0~0~/0~/; s/-/+/g')" -time "$$(git log -1 --format=%ct)"
 
 demo: deps-demo build ## the three-tier example for two tenants on two hosts, with real packets; KEEP=1 leaves it running
 	bin/ringfence demo $(if $(KEEP),--keep)

@@ -95,8 +95,9 @@ type commands struct {
 	Doctor   doctorCommand      `cmd:"" help:"Look at the control plane and every host, and say what is wrong and its cure."`
 	Backup   backupCommand      `cmd:"" help:"Write everything that is stored to a file, while the server works."`
 	Restore  restoreCommand     `cmd:"" help:"Make the store of a backup in an empty data directory, while the server is stopped."`
-	Server   serverCommand      `cmd:"" help:"Run the control plane."`
-	Agent    agentCommand       `cmd:"" help:"Run a host's agent."`
+	Up       upCommand          `cmd:"" help:"Run control plane and agent on this machine."`
+	Server   serverCommands     `cmd:"" help:"Run the control plane; its servers."`
+	Agent    agentCommand       `cmd:"" help:"Run a host's agent, or join as a host."`
 	Services servicesCommand    `cmd:"" hidden:"" help:"Serve VMs: started by an agent."`
 	Words    completionCommand  `cmd:"" name:"completion" help:"Print a script that completes the words of commands in bash, zsh or fish."`
 	Man      manCommand         `cmd:"" help:"Write the manual pages."`

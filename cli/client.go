@@ -16,6 +16,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"ringfence/lab"
+	"ringfence/machine"
 )
 
 // client speaks ARM with one endpoint as one principal.
@@ -102,6 +105,9 @@ func (a *app) newClient() (*client, error) {
 	}
 	st, err := a.state()
 	if err != nil {
+		if _, there := os.Stat(machineSocket); there == nil && f.As == "" && f.Lab == lab.DefaultName {
+			return socketClient(machineSocket), nil // no lab, but this machine is a server
+		}
 		return nil, err
 	}
 	if f.As == "" {
@@ -117,6 +123,9 @@ func (a *app) newClient() (*client, error) {
 	}
 	return tlsClient(st.Endpoint, st.CA, t.Token)
 }
+
+// machineSocket is the operator's of `ringfence up`, where its configuration does not say otherwise.
+const machineSocket = machine.DefaultRunDir + "/api.sock"
 
 // answerTime is longer than any request is held by a server that lives.
 const answerTime = 2 * time.Minute

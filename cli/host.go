@@ -11,12 +11,58 @@ type hostCommands struct {
 	List  hostList  `cmd:"" help:"List the hosts: their state, what they carry and what they have acknowledged."`
 	Drain hostDrain `cmd:"" help:"Move all machines of a host elsewhere and give it no new ones."`
 	Fail  hostFail  `cmd:"" help:"Say that a host is gone: its machines are placed elsewhere at once."`
+
+	Add    hostAdd    `cmd:"" help:"Make a token by which a new host joins."`
+	Token  hostToken  `cmd:"" help:"Make a token by which a known host joins anew."`
+	Remove hostRemove `cmd:"" help:"Take a host out of the inventory: its certificate opens nothing any more."`
+}
+
+type hostAdd struct {
+	Name string `arg:"" help:"Name of the new host: 1 to 32 of a-z, 0-9 and -."`
+	Life string `help:"How long the token is good." default:"1h"`
+}
+
+func (hostAdd) Help() string {
+	return "The token is printed once; the store keeps a hash of it. It lets one machine in, once, and by it that machine knows the server.\n\nExample:\n  ringfence host add host2"
+}
+
+// joinAs is how a token is used.
+const joinAs = "ringfence agent --join %s --server %s --underlay DEVICE"
+
+func (c *hostAdd) Run(a *app) error {
+	return a.token("/ringfence/v1/hosts/"+url.PathEscape(c.Name)+"/add", c.Life, joinAs)
+}
+
+type hostToken struct {
+	Name string `arg:"" help:"Name of the host."`
+	Life string `help:"How long the token is good." default:"1h"`
+}
+
+func (hostToken) Help() string {
+	return "For a host whose certificate expired, or whose disk is new. When it joins, its old certificate opens nothing any more.\n\nExample:\n  ringfence host token host2"
+}
+
+func (c *hostToken) Run(a *app) error {
+	return a.token("/ringfence/v1/hosts/"+url.PathEscape(c.Name)+"/token", c.Life, joinAs)
+}
+
+type hostRemove struct {
+	Name string `arg:"" help:"Name of the host."`
+}
+
+func (hostRemove) Help() string {
+	return "Only a host that carries no machines is removed: drain or fail it first.\n\nExample:\n  ringfence host remove host2"
+}
+
+func (c *hostRemove) Run(a *app) error {
+	return a.operatorSend(http.MethodDelete, "/ringfence/v1/hosts/"+url.PathEscape(c.Name))
 }
 
 type hostList struct{}
 
 func (hostList) Help() string {
-	return `State: ready; draining, drained (by host drain); failed (by host fail, or because its agent was away for the server's heal_after). Clocks are compared by ringfence doctor.
+	return `State: ready; draining, drained (by host drain); failed (by host fail, or because its agent was away for the server's heal_after). Clock: how far the host's is from the server's. Degraded: what is
+not as it should be though the goal is enforced. Certificate: when it ends.
 
 Examples:
   ringfence host list
@@ -26,7 +72,8 @@ Examples:
 func (c *hostList) Run(a *app) error {
 	return a.operatorList("/ringfence/v1/hosts", func(any) bool { return true }, func() error { return nil }, nameColumn, column{"State", "state"},
 		column{"Connected", "connected"}, column{"VMs", "vms"}, column{"Capacity", "capacity"}, column{"Underlay", "underlay"}, column{"Version", "version"},
-		column{"Generation", "generation"}, column{"Acknowledged", "acked"}, column{"Problem", "problem"})
+		column{"Generation", "generation"}, column{"Acknowledged", "acked"}, column{"Clock", "skew"}, column{"Certificate", "expires"},
+		column{"Degraded", "join('; ', degraded || `[]`)"}, column{"Problem", "problem"})
 }
 
 type hostDrain struct {

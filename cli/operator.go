@@ -137,32 +137,6 @@ func (names subscriptionNames) name(rows []any) {
 	}
 }
 
-type serverCommand struct {
-	Config string `required:"" type:"existingfile" help:"Configuration file (YAML)."`
-}
-
-func (serverCommand) Help() string { return "Example:\n  ringfence server --config server.yaml" }
-
-func (c *serverCommand) Run(a *app) error {
-	if a.programs.Server == nil {
-		return errors.New("this program was built without the control plane")
-	}
-	return a.programs.Server(a.ctx, c.Config)
-}
-
-type agentCommand struct {
-	Config string `required:"" type:"existingfile" help:"Configuration file (YAML)."`
-}
-
-func (agentCommand) Help() string { return "Example:\n  ringfence agent --config host1.yaml" }
-
-func (c *agentCommand) Run(a *app) error {
-	if a.programs.Agent == nil {
-		return errors.New("this program was built without the agent")
-	}
-	return a.programs.Agent(a.ctx, c.Config)
-}
-
 type servicesCommand struct {
 	Dir       string `required:"" help:"The agent's run directory."`
 	Host      string `required:"" help:"The host's name."`

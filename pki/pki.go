@@ -251,3 +251,12 @@ func parseKey(b []byte) (crypto.Signer, error) {
 	}
 	return s, nil
 }
+
+// FingerprintPEM is the fingerprint of a certificate in PEM.
+func FingerprintPEM(cert []byte) (string, error) {
+	c, err := parseCert(cert)
+	if err != nil {
+		return "", err
+	}
+	return Fingerprint(c), nil
+}

@@ -2,6 +2,7 @@ package publish
 
 import (
 	"context"
+	crand "crypto/rand"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,13 +19,23 @@ import (
 
 // ClientOptions are a host's end's dependencies.
 type ClientOptions struct {
-	Server string // IP:PORT
+	Server string                 // IP:PORT
+	More   []string               // further servers, as they were known when the process began
+	Keep   func(servers []string) // keeps what a server says about them; may be nil
+	Renew  Renewal                // the certificate's; without Due it is the operator's matter
 	TLS    *tls.Config
 	Hello  func() Hello                               // who the host is and what it enforces at this moment
 	Answer func(kind string) (json.RawMessage, error) // questions of the operator; called on a goroutine of its own
 	Log    *slog.Logger
 	Beat   time.Duration // as the server's
 	Dial   func(ctx context.Context, address string) (net.Conn, error)
+}
+
+// Renewal renews the host's certificate while it connects.
+type Renewal struct {
+	Due     func() (expired error, due bool) // looks at the certificate; expired: why the host cannot connect with it
+	Request func() ([]byte, error)           // a certificate request for the same key
+	Put     func(cert []byte) error          // replaces the certificate
 }
 
 // Client is the host's end of the stream. It reconnects for ever; the host goes on with the goal it has meanwhile.
@@ -38,8 +50,15 @@ type Client struct {
 	ack      *Ack   // of the newest goal handed out, once it is there
 	report   *Report
 	link     *link
-	number   uint64 // of the last call
+	number   uint64   // of the last call
+	process  string   // names this process to the server
+	servers  []string // where to call, in this order; the first is the configured one until a server says otherwise
+	turn     int
+	asked    time.Time // for a new certificate; the writer's own
 }
+
+// renewPause is how long the client waits after it asked for a new certificate before it asks again.
+const renewPause = 10 * time.Minute
 
 // link is one connection. Its outbox is a set of things to tell, not a queue: only the newest ack and report count.
 type link struct {
@@ -49,7 +68,9 @@ type link struct {
 	answers []answer
 	calls   []call
 	open    map[uint64]chan answer // calls that wait for their reply
-	ack     bool                   // the client's ack is still to be sent here
+	beat    *beat
+	renew   *renewFrame
+	ack     bool // the client's ack is still to be sent here
 	report  bool
 }
 
@@ -66,7 +87,25 @@ func NewClient(o ClientOptions) *Client {
 			return (&net.Dialer{Timeout: handshakeTime}).DialContext(ctx, "tcp", address)
 		}
 	}
-	return &Client{o: o, goals: make(chan *goal.Host, 1)}
+	return &Client{o: o, goals: make(chan *goal.Host, 1), process: crand.Text(), servers: candidates(o.Server, o.More)}
+}
+
+// candidates are the configured server and those that were learnt, each once.
+func candidates(first string, more []string) []string {
+	out := []string{first}
+	for _, s := range more {
+		if !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// Server is where the client calls now.
+func (c *Client) Server() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.servers[c.turn%len(c.servers)]
 }
 
 // Goals gives the newest goal. One that was not taken before the next came is dropped.
@@ -118,7 +157,13 @@ func (c *Client) Run(ctx context.Context) {
 		}
 		c.mu.Unlock()
 		pause := wait/2 + rand.N(wait/2+1)
-		c.o.Log.Warn("stream to the control plane ended", "server", c.o.Server, "error", err, "again in", pause.Round(time.Millisecond))
+		at := c.Server()
+		c.mu.Lock()
+		if c.turn++; c.received != before || c.turn%len(c.servers) != 0 {
+			pause = rand.N(least) // another server can be asked at once
+		}
+		c.mu.Unlock()
+		c.o.Log.Warn("stream to the control plane ended", "server", at, "error", err, "again in", pause.Round(time.Millisecond))
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
@@ -133,7 +178,12 @@ var errSentAway = errors.New("sent away")
 func (c *Client) stream(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	raw, err := c.o.Dial(ctx, c.o.Server)
+	if c.o.Renew.Due != nil {
+		if ended, _ := c.o.Renew.Due(); ended != nil {
+			return ended
+		}
+	}
+	raw, err := c.o.Dial(ctx, c.Server())
 	if err != nil {
 		return fmt.Errorf("dial: %w", err)
 	}
@@ -147,6 +197,7 @@ func (c *Client) stream(ctx context.Context) error {
 	}
 	hello := c.o.Hello()
 	c.mu.Lock()
+	hello.Process = c.process
 	hello.Have = c.assembly.have()
 	hello.Generation = max(hello.Generation, c.newest)
 	c.mu.Unlock()
@@ -189,10 +240,65 @@ func (c *Client) read(l *link) error {
 		case m.Bye != nil:
 			return fmt.Errorf("%w: %s", errSentAway, m.Bye.Reason)
 		case m.Beat != nil:
+			c.mu.Lock()
+			l.beat = &beat{Sent: m.Beat.Sent, Now: time.Now().UnixNano()}
+			c.mu.Unlock()
+			l.kick()
+		case m.Servers != nil:
+			c.learn(m.Servers.Addresses)
+		case m.Renew != nil:
+			c.renewed(m.Renew)
 		default:
 			return errors.New("a frame that is not the server's to send")
 		}
 	}
+}
+
+// learn takes the addresses of all servers; the one that is connected stays the present one.
+func (c *Client) learn(addresses []string) {
+	c.mu.Lock()
+	now := c.servers[c.turn%len(c.servers)]
+	c.servers = candidates(now, append(slices.Clone(addresses), c.o.Server))
+	c.turn = 0
+	c.mu.Unlock()
+	c.o.Log.Debug("servers", "addresses", addresses)
+	if c.o.Keep != nil {
+		c.o.Keep(addresses)
+	}
+}
+
+// askRenewal asks for a new certificate when the old one is due, on the stream that it opened.
+func (c *Client) askRenewal(l *link) {
+	if c.o.Renew.Due == nil {
+		return
+	}
+	if _, due := c.o.Renew.Due(); !due || time.Since(c.asked) < renewPause {
+		return
+	}
+	c.asked = time.Now()
+	csr, err := c.o.Renew.Request()
+	if err != nil {
+		c.o.Log.Error("certificate cannot be renewed", "error", err)
+		return
+	}
+	c.mu.Lock()
+	l.renew = &renewFrame{CSR: csr}
+	c.mu.Unlock()
+}
+
+func (c *Client) renewed(f *renewFrame) {
+	if f.Error != "" {
+		c.o.Log.Warn("certificate not renewed", "error", f.Error)
+		return
+	}
+	if c.o.Renew.Put == nil {
+		return
+	}
+	if err := c.o.Renew.Put(f.Cert); err != nil {
+		c.o.Log.Error("new certificate not kept", "error", err)
+		return
+	}
+	c.o.Log.Info("certificate renewed; the next connection uses it")
 }
 
 // receive puts a goal together and hands it out. An older one than the host has ends the stream: that server must catch up first.
@@ -240,16 +346,18 @@ func (l *link) kick() {
 }
 
 func (c *Client) write(l *link) {
-	beat := time.NewTicker(c.o.Beat)
-	defer beat.Stop()
+	tick := time.NewTicker(c.o.Beat)
+	defer tick.Stop()
 	defer l.conn.Close()
+	c.askRenewal(l)
 	for {
 		select {
 		case <-l.done:
 			return
 		case <-l.wake:
-		case <-beat.C:
-			if !c.send(l, &message{Beat: &struct{}{}}) {
+		case <-tick.C:
+			c.askRenewal(l)
+			if !c.send(l, &message{Beat: &beat{}}) {
 				return
 			}
 		}
@@ -279,12 +387,18 @@ func (c *Client) outbox(l *link) (out []*message) {
 	if l.ack && c.ack != nil {
 		out = append(out, &message{Ack: c.ack})
 	}
+	if l.beat != nil {
+		out = append(out, &message{Beat: l.beat})
+	}
+	if l.renew != nil {
+		out = append(out, &message{Renew: l.renew})
+	}
 	for i := range l.answers {
 		out = append(out, &message{Answer: &l.answers[i]})
 	}
 	for i := range l.calls {
 		out = append(out, &message{Call: &l.calls[i]})
 	}
-	l.report, l.ack, l.answers, l.calls = false, false, nil, nil
+	l.report, l.ack, l.answers, l.calls, l.beat, l.renew = false, false, nil, nil, nil, nil
 	return out
 }

@@ -44,7 +44,7 @@ func decode(body []byte) (*message, error) {
 	}
 	set := 0
 	for _, is := range []bool{m.Hello != nil, m.Goal != nil, m.Ack != nil, m.Report != nil, m.Ask != nil, m.Answer != nil, m.Call != nil, m.Reply != nil,
-		m.Beat != nil, m.Bye != nil} {
+		m.Beat != nil, m.Bye != nil, m.Join != nil, m.Joined != nil, m.Renew != nil, m.Servers != nil} {
 		if is {
 			set++
 		}

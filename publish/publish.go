@@ -9,6 +9,7 @@ package publish
 import (
 	"encoding/json"
 	"net/netip"
+	"time"
 
 	"ringfence/goal"
 )
@@ -23,8 +24,32 @@ type message struct {
 	Answer *answer     `json:"answer,omitempty"`
 	Call   *call       `json:"call,omitempty"`
 	Reply  *answer     `json:"reply,omitempty"`
-	Beat   *struct{}   `json:"beat,omitempty"`
+	Beat   *beat       `json:"beat,omitempty"`
 	Bye    *leaveFrame `json:"bye,omitempty"`
+
+	Join    *JoinRequest `json:"join,omitempty"`
+	Joined  *JoinAnswer  `json:"joined,omitempty"`
+	Renew   *renewFrame  `json:"renew,omitempty"`
+	Servers *serverFrame `json:"servers,omitempty"`
+}
+
+// beat shows that the sender lives. The server's says when it was sent, the host's returns that with its own time: so the server knows
+// how far apart the clocks are.
+type beat struct {
+	Sent int64 `json:"sent,omitempty"` // the server's time, Unix nanoseconds
+	Now  int64 `json:"now,omitempty"`  // the host's
+}
+
+// renewFrame asks for a new certificate for the same key, and brings it.
+type renewFrame struct {
+	CSR   []byte `json:"csr,omitempty"`
+	Cert  []byte `json:"cert,omitempty"`
+	Error string `json:"error,omitempty"`
+}
+
+// serverFrame tells a host where it may call when this server is gone.
+type serverFrame struct {
+	Addresses []string `json:"addresses"`
 }
 
 // Hello is the host's first frame.
@@ -35,6 +60,11 @@ type Hello struct {
 	Version    string     `json:"version"`
 	Capacity   int        `json:"capacity"` // how many VMs it carries, 0: no limit of its own
 	Have       []Hash     `json:"have,omitempty"`
+	Process    string     `json:"process,omitempty"` // names the agent's process, by chance: two with one name and certificate are told apart
+
+	Key     string    `json:"-"` // print of the certificate's key, as the server saw it
+	Expires time.Time `json:"-"` // of the certificate
+	From    string    `json:"-"` // address
 }
 
 // Ack says what a host made of a goal.
@@ -45,7 +75,8 @@ type Ack struct {
 
 // Report is what a host tells about itself when it changes.
 type Report struct {
-	Sandboxes []Sandbox `json:"sandboxes"` // all of the host, by VM
+	Sandboxes []Sandbox `json:"sandboxes"`          // all of the host, by VM
+	Degraded  []string  `json:"degraded,omitempty"` // what is not as it should be though the goal is enforced
 }
 
 // Sandbox is the state of one port's sandbox.

@@ -24,6 +24,8 @@ type Options struct {
 	OnAck    func(host string, enforced uint64, problem string)
 	OnReport func(host string, r Report)
 	OnCall   func(host, kind string, body json.RawMessage) (json.RawMessage, error) // a host's request, on a goroutine of its own
+	OnJoin   func(ctx context.Context, q JoinRequest) (JoinAnswer, error)           // nil: nobody joins here
+	OnRenew  func(host string, csr []byte) (cert []byte, err error)                 // nil: certificates are the operator's
 }
 
 // Publisher holds the newest goal of every host and who has enforced it.
@@ -34,6 +36,7 @@ type Publisher struct {
 
 	mu       sync.Mutex
 	revision uint64
+	servers  []string // where hosts may call
 	hosts    map[string]*host
 	changed  chan struct{} // closed and replaced whenever a host's state changes: Wait looks again
 }
@@ -52,7 +55,15 @@ type host struct {
 	changed  time.Time // when it was connected or disconnected
 	report   Report
 	reported bool
+	expires  time.Time     // of its certificate
+	skew     time.Duration // its clock against the server's
+	within   time.Duration // how exactly that is known; 0: not measured
+	refused  string        // why another who says to be this host was refused last
+	at       time.Time     // when that was
 }
+
+// remembered is how long a host's line says that somebody else was refused.
+const remembered = time.Minute
 
 // enforced is the newest revision that the host acknowledged, counting those that changed nothing for it.
 func (h *host) enforced() uint64 {
@@ -68,7 +79,17 @@ func (h *host) trouble() string {
 		return fmt.Sprintf("it enforces generation %d, and this control plane has none newer than %d: was the store set back?",
 			h.hello.Generation, h.offered)
 	}
+	if h.refused != "" && time.Since(h.at) < remembered {
+		return join(h.problem, h.refused)
+	}
 	return h.problem
+}
+
+func join(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a + "; " + b
 }
 
 // Status is one host as the operator sees it.
@@ -81,6 +102,11 @@ type Status struct {
 	Generation uint64     `json:"generation"` // revision in which its goal changed last
 	Acked      uint64     `json:"acked"`      // newest revision acknowledged
 	Problem    string     `json:"problem,omitempty"`
+	Degraded   []string   `json:"degraded,omitempty"`   // what else is not as it should be
+	Expires    time.Time  `json:"expires,omitzero"`     // its certificate
+	Skew       string     `json:"skew,omitempty"`       // its clock against the server's
+	SkewWithin string     `json:"skewWithin,omitempty"` // how exactly that is known
+	Process    string     `json:"-"`
 }
 
 // New returns a Publisher without goals.
@@ -141,6 +167,48 @@ func (p *Publisher) Publish(revision uint64, goals map[string]*goal.Host) error 
 	return nil
 }
 
+// SetServers tells every host where it may call.
+func (p *Publisher) SetServers(addresses []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if slices.Equal(p.servers, addresses) {
+		return
+	}
+	p.servers = slices.Clone(addresses)
+	for _, h := range p.hosts {
+		if h.session != nil {
+			h.session.servers = true
+			h.session.kick()
+		}
+	}
+}
+
+// Dismiss ends a host's stream and forgets the host.
+func (p *Publisher) Dismiss(name, reason string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if h := p.hosts[name]; h != nil {
+		if h.session != nil {
+			h.session.bye = reason
+			h.session.kick()
+		}
+		delete(p.hosts, name)
+		p.notify()
+	}
+}
+
+// refuse keeps why somebody who says to be a host was not let in.
+func (p *Publisher) refuse(name, reason string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := p.hosts[name]
+	if h == nil {
+		return // nobody's name: a list of hosts is not to grow by strangers
+	}
+	h.refused, h.at = reason, time.Now()
+	p.notify()
+}
+
 // Revision is the newest published revision.
 func (p *Publisher) Revision() uint64 {
 	p.mu.Lock()
@@ -162,7 +230,11 @@ func (p *Publisher) Hosts() []Status {
 	out := make([]Status, 0, len(p.hosts))
 	for _, h := range p.hosts {
 		s := Status{Name: h.name, Underlay: h.hello.Underlay, Version: h.hello.Version, Connected: h.session != nil,
-			Since: h.changed, Generation: h.since, Acked: h.enforced(), Problem: h.trouble()}
+			Since: h.changed, Generation: h.since, Acked: h.enforced(), Problem: h.trouble(), Process: h.hello.Process,
+			Degraded: h.report.Degraded, Expires: h.expires}
+		if h.session != nil && h.within > 0 {
+			s.Skew, s.SkewWithin = h.skew.Round(time.Millisecond).String(), h.within.Round(10*time.Microsecond).String()
+		}
 		if h.goal != nil {
 			s.Underlay = h.goal.frame.Host.Underlay
 		}

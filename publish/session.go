@@ -36,6 +36,9 @@ type session struct {
 	number  uint64
 	open    map[uint64]chan answer
 	bye     string
+	renew   *renewFrame
+	servers bool // the addresses are to be sent
+	heard   time.Time
 }
 
 // Serve accepts hosts on l until ctx ends, then closes l and every stream. Connections are mutual TLS by tc.
@@ -73,9 +76,17 @@ func (p *Publisher) serve(c *tls.Conn) error {
 	if err := c.Handshake(); err != nil {
 		return fmt.Errorf("handshake: %w", err)
 	}
+	if c.ConnectionState().NegotiatedProtocol == joinProtocol {
+		return p.join(c)
+	}
 	name, err := peerName(c)
 	if err != nil {
 		return err
+	}
+	if ended := expired(c, time.Now()); ended != nil {
+		p.refuse(name, ended.Error())
+		refuse(c, ended.Error())
+		return fmt.Errorf("host %s: %w", name, ended)
 	}
 	first, err := readFrame(c, maxHello)
 	if err != nil {
@@ -85,17 +96,48 @@ func (p *Publisher) serve(c *tls.Conn) error {
 		refuse(c, fmt.Sprintf("the first frame must be a hello of %q, as the certificate says", name))
 		return fmt.Errorf("host %s: the first frame is no hello of it", name)
 	}
-	if p.o.OnHello != nil {
-		if err := p.o.OnHello(*first.Hello); err != nil {
-			refuse(c, err.Error())
-			return fmt.Errorf("host %s: hello: %w", name, err)
-		}
+	hello := *first.Hello
+	if err := hello.proven(c); err != nil {
+		return fmt.Errorf("host %s: %w", name, err)
+	}
+	if err := p.admit(hello); err != nil {
+		p.refuse(name, err.Error())
+		refuse(c, err.Error())
+		return fmt.Errorf("host %s: hello: %w", name, err)
 	}
 	c.SetDeadline(time.Time{})
-	s := p.open(c, *first.Hello)
+	s := p.open(c, hello)
 	defer p.close(s)
 	go s.write()
 	return s.read()
+}
+
+// proven fills in what the connection itself says about the host.
+func (h *Hello) proven(c *tls.Conn) (err error) {
+	leaf := c.ConnectionState().PeerCertificates[0]
+	h.Expires, h.From = leaf.NotAfter, c.RemoteAddr().String()
+	h.Key, err = keyPrint(leaf)
+	return err
+}
+
+// admit tells whether a stream may become the host's. A second agent with the same certificate may not, as long as the first one lives:
+// both would program one name's goal, and the hosts' acknowledgements would be worth nothing.
+func (p *Publisher) admit(h Hello) error {
+	p.mu.Lock()
+	now := p.hosts[h.Host]
+	twin := now != nil && now.session != nil && h.Process != "" && now.hello.Process != "" && now.hello.Process != h.Process && time.Since(now.session.heard) < 3*p.o.Beat
+	from := ""
+	if twin {
+		from = now.hello.From
+	}
+	p.mu.Unlock()
+	if twin {
+		return fmt.Errorf("a second agent with this host's certificate calls from %s; the one that is connected from %s stays: stop one of them, and give each host a certificate of its own", h.From, from)
+	}
+	if p.o.OnHello == nil {
+		return nil
+	}
+	return p.o.OnHello(h)
 }
 
 // refuse tells the host why its stream ends.
@@ -115,10 +157,11 @@ func (p *Publisher) open(c net.Conn, hello Hello) *session {
 	defer p.mu.Unlock()
 	h := p.host(hello.Host)
 	if h.session != nil {
-		h.session.bye = "another agent with this host's certificate has connected"
+		h.session.bye = "this host has connected anew"
 		h.session.kick()
 	}
-	h.session, h.hello, h.changed = s, hello, time.Now()
+	h.session, h.hello, h.changed, h.expires, h.within = s, hello, time.Now(), hello.Expires, 0
+	s.heard, s.servers, h.refused = time.Now(), len(p.servers) > 0, ""
 	h.acked, h.current, h.problem = 0, false, "" // it says anew what it enforces, once it has the goal
 	s.kick()
 	p.notify()
@@ -157,6 +200,9 @@ func (s *session) read() error {
 		if err != nil {
 			return fmt.Errorf("host %s: read: %w", s.name, err)
 		}
+		s.p.mu.Lock()
+		s.heard = time.Now()
+		s.p.mu.Unlock()
 		switch {
 		case m.Ack != nil:
 			s.p.acknowledge(s, *m.Ack)
@@ -166,7 +212,10 @@ func (s *session) read() error {
 			s.answered(*m.Answer)
 		case m.Call != nil:
 			go s.called(*m.Call)
+		case m.Renew != nil:
+			s.p.renew(s, m.Renew.CSR)
 		case m.Beat != nil:
+			s.p.measure(s, *m.Beat, time.Now())
 		default:
 			return fmt.Errorf("host %s: a frame that is not a host's to send", s.name)
 		}
@@ -193,6 +242,45 @@ func (p *Publisher) acknowledge(s *session, a Ack) {
 	}
 }
 
+// renew signs a host's key anew; the stream goes on with the certificate that it began with.
+func (p *Publisher) renew(s *session, csr []byte) {
+	f := &renewFrame{Error: "this server signs no certificates"}
+	if p.o.OnRenew != nil {
+		cert, err := p.o.OnRenew(s.name, csr)
+		if f = (&renewFrame{Cert: cert}); err != nil {
+			f = &renewFrame{Error: err.Error()}
+			p.o.Log.Warn("certificate not renewed", "host", s.name, "error", err)
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.renew = f
+	if end, err := expiry(f.Cert); err == nil {
+		p.host(s.name).expires = end
+		p.o.Log.Info("certificate renewed", "host", s.name, "expires", end)
+	}
+	p.notify()
+	s.kick()
+}
+
+// measure takes the host's clock from a beat that came back: it was read at some time between the two of the server's.
+func (p *Publisher) measure(s *session, b beat, now time.Time) {
+	if b.Sent == 0 || b.Now == 0 {
+		return
+	}
+	took := now.Sub(time.Unix(0, b.Sent))
+	if took < 0 || took > 3*p.o.Beat {
+		return // the server's own clock was set meanwhile
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := p.host(s.name)
+	if h.session != s {
+		return
+	}
+	h.skew, h.within = time.Unix(0, b.Now).Sub(time.Unix(0, b.Sent).Add(took/2)), max(took/2, time.Microsecond)
+}
+
 func (p *Publisher) reported(s *session, r Report) {
 	p.mu.Lock()
 	h := p.host(s.name)
@@ -209,6 +297,9 @@ func (s *session) write() {
 	beat := time.NewTicker(s.p.o.Beat)
 	defer beat.Stop()
 	defer s.end()
+	s.p.mu.Lock()
+	s.asks = append(s.asks, ask{}) // measures the clock at once
+	s.p.mu.Unlock()
 	for {
 		batch, last := s.next()
 		for _, m := range batch {
@@ -248,7 +339,7 @@ func (s *session) next() (out []*message, last bool) {
 	}
 	for _, a := range s.asks {
 		if a.Kind == "" {
-			out = append(out, &message{Beat: &struct{}{}})
+			out = append(out, &message{Beat: &beat{Sent: time.Now().UnixNano()}})
 			continue
 		}
 		out = append(out, &message{Ask: &a})
@@ -257,6 +348,12 @@ func (s *session) next() (out []*message, last bool) {
 		out = append(out, &message{Reply: &s.replies[i]})
 	}
 	s.asks, s.replies = nil, nil
+	if s.servers {
+		out, s.servers = append(out, &message{Servers: &serverFrame{Addresses: s.p.servers}}), false
+	}
+	if s.renew != nil {
+		out, s.renew = append(out, &message{Renew: s.renew}), nil
+	}
 	return out, false
 }
 

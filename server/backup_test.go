@@ -210,7 +210,7 @@ func TestMetricsListener(t *testing.T) {
 	}
 	for text, good := range map[string]bool{"127.0.0.1:9464": true, "[::1]:9464": true, "0.0.0.0:9464": false, "10.0.0.1:9464": false, "nonsense": false} {
 		c := Config{Metrics: text}
-		if err := c.check(); strings.Contains(err.Error(), "metrics_listen") == good {
+		if err := c.Check(); strings.Contains(err.Error(), "metrics_listen") == good {
 			t.Errorf("%s: %v", text, err)
 		}
 	}

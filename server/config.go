@@ -38,6 +38,10 @@ type Config struct {
 	Limits      map[string]Limit          `yaml:"limits,omitempty"`         // arp, nd, dhcp, dns, service, flows: what each port may ask its host for
 	Profile     string                    `yaml:"profile,omitempty"`        // contents of the tag Internet
 	Log         string                    `yaml:"log,omitempty"`            // debug, info, warn or error; empty: info
+
+	Installation *Installation `yaml:"-"` // nil: a lab
+	FirstVNI     uint32        `yaml:"-"` // of the pool for virtual networks; 0: 1
+	LastVNI      uint32        `yaml:"-"` // 0: all there are
 }
 
 // KeyPair names the PEM files of a certificate and its key.
@@ -74,12 +78,13 @@ func ParseConfig(b []byte) (Config, error) {
 	if err := d.Decode(&c); err != nil {
 		return Config{}, err
 	}
-	return c, c.check()
+	return c, c.Check()
 }
 
 var tagName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9.]{0,79}$`)
 
-func (c *Config) check() error {
+// Check lists every fault of a configuration.
+func (c *Config) Check() error {
 	var faults []error
 	fault := func(bad bool, field string, value any, want string) {
 		if bad {

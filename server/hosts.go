@@ -17,18 +17,31 @@ const (
 
 // hello records a host before it gets its goal. A tunnel endpoint belongs to one host.
 func (v *Server) hello(h publish.Hello) error {
-	if !h.Underlay.IsValid() {
-		return fmt.Errorf("host %s: an underlay address expected", h.Host)
+	if err := v.underlayFree(h.Host, h.Underlay.String(), h.Underlay.IsValid()); err != nil {
+		return err
 	}
-	for _, other := range v.store.Snapshot().Hosts() {
-		if other.Name != h.Host && other.Underlay == h.Underlay {
-			return fmt.Errorf("underlay address %s is host %s's", h.Underlay, other.Name)
-		}
+	if known, ok := v.known(h.Host); ok && v.elsewhereAlive(known, h) {
+		return fmt.Errorf("a second agent with this host's certificate calls from %s; the one that is connected to another server stays: stop one of them, and give each host a certificate of its own", h.From)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), storeTime)
 	defer cancel()
+	if err := v.enrolled(ctx, h); err != nil {
+		return err
+	}
 	return v.store.PutHost(ctx, store.Host{Name: h.Host, Underlay: h.Underlay, Capacity: h.Capacity, Version: h.Version,
-		Seen: time.Now(), Connected: true, Server: v.healer.id})
+		Seen: time.Now(), Connected: true, Server: v.healer.id, Process: h.Process})
+}
+
+// elsewhereAlive tells whether another process of a host speaks to another server now. Only times that this server has itself seen pass
+// are compared: a sighting that has not changed for as long as it takes to forget a host is no life.
+func (v *Server) elsewhereAlive(known store.Host, h publish.Hello) bool {
+	if !known.Connected || known.Server == v.healer.id || h.Process == "" || known.Process == "" || known.Process == h.Process {
+		return false
+	}
+	v.healer.mu.Lock()
+	defer v.healer.mu.Unlock()
+	s := v.healer.sign(known)
+	return s.newer && time.Since(s.since) < forgotten
 }
 
 // keepHosts records from time to time which hosts are connected here, and at once when one comes or goes.
@@ -64,7 +77,7 @@ func (v *Server) sight(ctx context.Context, s publish.Status) {
 		if h.Name != s.Name || !s.Connected && h.Server != v.healer.id {
 			continue // another one, or one that speaks to another server now
 		}
-		h.Seen, h.Connected, h.Version, h.Server = time.Now(), s.Connected, s.Version, v.healer.id
+		h.Seen, h.Connected, h.Version, h.Server, h.Process = time.Now(), s.Connected, s.Version, v.healer.id, s.Process
 		if err := v.store.PutHost(ctx, h); err != nil && ctx.Err() == nil {
 			v.log.Warn("record host", "host", s.Name, "error", err)
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ringfence/goal"
+	"ringfence/pki"
 	"ringfence/publish"
 )
 
@@ -25,6 +26,12 @@ func (v *Server) Operator() http.Handler {
 	m.HandleFunc("GET /ringfence/v1/hosts", v.getHosts)
 	m.HandleFunc("GET /ringfence/v1/hosts/{host}", v.getHost)
 	m.HandleFunc("POST /ringfence/v1/hosts/{host}/{action}", v.postHost)
+	m.HandleFunc("POST /ringfence/v1/hosts/{name}/add", v.postToken(pki.HostKind, false))
+	m.HandleFunc("POST /ringfence/v1/hosts/{name}/token", v.postToken(pki.HostKind, true))
+	m.HandleFunc("DELETE /ringfence/v1/hosts/{name}", v.deleteHost)
+	m.HandleFunc("GET /ringfence/v1/servers", v.getServers)
+	m.HandleFunc("POST /ringfence/v1/servers/{name}/token", v.postToken(pki.ServerKind, true))
+	m.HandleFunc("DELETE /ringfence/v1/servers/{name}", v.deleteServer)
 	m.HandleFunc("GET /ringfence/v1/goal/{host}", v.getGoal)
 	m.HandleFunc("GET /ringfence/v1/sandboxes", v.getSandboxes)
 	m.HandleFunc("GET /ringfence/v1/doctor", v.getDoctor)
@@ -39,7 +46,7 @@ func (v *Server) Operator() http.Handler {
 	}
 	m.HandleFunc("GET /ringfence/v1/follow", v.getFollow)
 	m.HandleFunc("/ringfence/", func(w http.ResponseWriter, r *http.Request) {
-		fail(w, http.StatusNotFound, "NotFound", "No such route: hosts, goal/HOST, sandboxes, drops, events, follow, traffic, flows, doctor, backup, principals, audit and ready are under /ringfence/v1/.")
+		fail(w, http.StatusNotFound, "NotFound", "No such route: hosts, servers, goal/HOST, sandboxes, drops, events, follow, traffic, flows, doctor, backup, principals, audit and ready are under /ringfence/v1/.")
 	})
 	return m
 }

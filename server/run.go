@@ -23,6 +23,8 @@ import (
 	"ringfence/intent/login"
 	"ringfence/intent/store"
 	"ringfence/observe/journal"
+	"ringfence/pki"
+	"ringfence/publish"
 )
 
 // grace is how long requests may take to end when the server is told to.
@@ -41,13 +43,21 @@ func Run(ctx context.Context, c Config) error {
 		return err
 	}
 	defer unlock()
-	s, err := store.Open(ctx, store.Options{DataDir: c.DataDir, RunDir: c.RunDir, Log: journal.Component(all, "store"), PrefixLists: c.PrefixLists})
+	o := store.Options{DataDir: c.DataDir, RunDir: c.RunDir, Log: journal.Component(all, "store"), PrefixLists: c.PrefixLists}
+	if c.Installation != nil {
+		o.Name, o.Cluster = c.Installation.Name, c.Installation.Cluster
+	}
+	s, err := store.Open(ctx, o)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
 	v := New(s, c.Profile, all)
-	v.data = c.DataDir
+	v.data, v.inst = c.DataDir, c.Installation
+	v.alloc.FirstVNI, v.alloc.LastVNI = c.FirstVNI, c.LastVNI
+	if err := v.enrollLocal(ctx); err != nil {
+		return err
+	}
 	v.forwards, _ = c.forwarders() // checked with the configuration
 	v.limits, _ = c.limits()
 	v.healer.after, _ = c.healAfter()
@@ -117,16 +127,16 @@ func (c *Config) listen() (_ *listeners, err error) {
 			l.close()
 		}
 	}()
-	cert, err := tls.LoadX509KeyPair(c.TLS.Cert, c.TLS.Key)
-	if err != nil {
+	pair := pki.Pair{Cert: c.TLS.Cert, Key: c.TLS.Key}
+	if _, err := pair.TLS(); err != nil {
 		return nil, fmt.Errorf("the API's certificate: %w", err)
 	}
 	plain, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen for the API: %w", err)
 	}
-	l.api = tls.NewListener(plain, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert},
-		NextProtos: []string{"http/1.1"}})
+	l.api = tls.NewListener(plain, &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return pair.TLS() }})
 	if c.Metrics != "" {
 		if l.metrics, err = net.Listen("tcp", c.Metrics); err != nil {
 			return nil, fmt.Errorf("listen for metrics: %w", err)
@@ -137,6 +147,9 @@ func (c *Config) listen() (_ *listeners, err error) {
 	}
 	if l.tls, err = c.Publish.ServerTLS(); err != nil {
 		return nil, fmt.Errorf("agents' listener: %w", err)
+	}
+	if c.Installation != nil {
+		l.tls = publish.Joinable(l.tls)
 	}
 	err = netns.Do(c.Publish.Netns, func() (err error) {
 		l.agents, err = net.Listen("tcp", c.Publish.Listen)
@@ -207,7 +220,11 @@ func (v *Server) serve(ctx context.Context, l *listeners, handler http.Handler) 
 		all = append(all, monitor)
 		run("metrics", func() error { return monitor.Serve(l.metrics) })
 	}
-	<-ctx.Done()
+	select {
+	case <-ctx.Done():
+	case <-v.store.Ended():
+		cancel(errors.New("the store ended: this server was removed from the cluster, or its disk failed; hosts keep what they enforce"))
+	}
 	cause := context.Cause(ctx)
 	quiet, end := context.WithTimeout(context.Background(), grace)
 	defer end()

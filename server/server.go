@@ -40,9 +40,10 @@ type Server struct {
 	meter     *metrics.Server
 	condition condition
 	healer    *healer
-	data      string // data directory, "" when the store is elsewhere
 	identity  *identity.Directory
 	audit     *identity.Audit
+	inst      *Installation // nil: a lab
+	data      string        // data directory, "" when the store is elsewhere
 
 	admission sync.Mutex // one write is decided at a time here; races with other servers are decided by etcd
 	memo      *compile.Memo
@@ -63,7 +64,19 @@ type ackNote struct {
 // New returns a server on an open store. Run makes it work.
 func New(s *store.Store, profile string, log *slog.Logger) *Server {
 	v := &Server{store: s, profile: profile, patience: time.Second, log: journal.Component(log, "server"), meter: metrics.New(), memo: compile.NewMemo(), acks: map[string]ackNote{}, kick: make(chan struct{}, 1), healer: newHealer(rand.Text())}
-	v.publisher = publish.New(publish.Options{Log: journal.Component(log, "publish"), OnHello: v.hello, OnAck: v.noteAck, OnCall: v.called})
+	v.publisher = publish.New(publish.Options{Log: journal.Component(log, "publish"), OnHello: v.hello, OnAck: v.noteAck, OnCall: v.called,
+		OnJoin: func(ctx context.Context, q publish.JoinRequest) (publish.JoinAnswer, error) {
+			if v.inst == nil {
+				return publish.JoinAnswer{}, errors.New("nobody joins a lab: its hosts are laid out with it")
+			}
+			return v.join(ctx, q)
+		},
+		OnRenew: func(host string, csr []byte) ([]byte, error) {
+			if v.inst == nil {
+				return nil, errors.New("a lab's certificates are not renewed")
+			}
+			return v.renew(host, csr)
+		}})
 	return v
 }
 
@@ -74,6 +87,7 @@ func (v *Server) Run(ctx context.Context) {
 	work.Go(func() { v.keepAcks(ctx) })
 	work.Go(func() { v.keepHosts(ctx) })
 	work.Go(func() { v.heal(ctx) })
+	work.Go(func() { v.keepServers(ctx) })
 	for snap := range v.store.Watch(ctx) {
 		err := v.publish(snap)
 		v.condition.gaveOut(err)

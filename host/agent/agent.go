@@ -102,6 +102,8 @@ type Agent struct {
 	pulse   pulse
 	board   board
 	told    publish.Report // reported last
+	looked  time.Time      // at the machine
+	amiss   []string       // seen then
 
 	retryAt, resyncAt, reportAt time.Time // zero: not due
 }
@@ -215,11 +217,26 @@ func (a *Agent) changed() {
 	}
 }
 
+// degraded is what is not as it should be on this machine, looked at as often as everything else is.
+func (a *Agent) degraded(now time.Time) []string {
+	if a.Machine == nil || !a.looked.IsZero() && now.Sub(a.looked) < resyncEvery-time.Second && now.After(a.looked) {
+		return a.amiss
+	}
+	a.looked, a.amiss = now, nil
+	for _, f := range a.Machine() {
+		if f.State != observe.OK {
+			a.amiss = append(a.amiss, f.Topic+": "+f.What)
+		}
+	}
+	return a.amiss
+}
+
 func (a *Agent) report() publish.Report {
 	var r publish.Report
 	if a.current == nil {
 		return r
 	}
+	r.Degraded = a.degraded(time.Now())
 	ready := 0
 	for _, p := range a.current.Ports {
 		spec := a.Sandboxes.Spec(p)

@@ -89,7 +89,7 @@ func Kernel() observe.Finding { return kernelFit(datapath.Probe()) }
 
 // machine looks at the host itself.
 func machine(c Config) []observe.Finding {
-	return []observe.Finding{Kernel(), underlayFit(c.Underlay), forwardingOff(), room("run directory", c.RunDir)}
+	return []observe.Finding{Kernel(), underlayFit(c.Underlay), forwardingOff(), room("run directory", c.RunDir), certificateFit(c, time.Now())}
 }
 
 func kernelFit(err error) observe.Finding {

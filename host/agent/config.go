@@ -29,6 +29,7 @@ type Config struct {
 	Capacity      int      `yaml:"capacity,omitempty"`
 	RelearnFlows  string   `yaml:"relearn_flows,omitempty"` // for so long after a loss of all flows connections are taken up again; empty: not at all
 	Log           string   `yaml:"log,omitempty"`           // debug, info, warn or error; empty: info
+	DataDir       string   `yaml:"data_dir,omitempty"`      // what the agent learns: other servers' addresses; with it the certificate is renewed by itself
 }
 
 // Underlay is the device that carries VXLAN and the host's address on it.
@@ -63,7 +64,7 @@ func ParseConfig(b []byte) (Config, error) {
 	if err := d.Decode(&c); err != nil {
 		return Config{}, err
 	}
-	return c, c.check()
+	return c, c.Check()
 }
 
 var nameForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
@@ -80,7 +81,8 @@ func (c *Config) relearn() (time.Duration, error) {
 	return d, err
 }
 
-func (c *Config) check() error {
+// Check lists every fault of a configuration.
+func (c *Config) Check() error {
 	var faults []error
 	fault := func(bad bool, field string, value any, want string) {
 		if bad {
@@ -95,6 +97,7 @@ func (c *Config) check() error {
 	for _, p := range [][2]string{{"ca", c.CA}, {"cert", c.Cert}, {"key", c.Key}, {"run_dir", c.RunDir}, {"bpffs", c.BPFFS}} {
 		fault(!filepath.IsAbs(p[1]), p[0], p[1], "an absolute path")
 	}
+	fault(c.DataDir != "" && !filepath.IsAbs(c.DataDir), "data_dir", c.DataDir, "an absolute path")
 	fault(c.Underlay.Device == "", "underlay.device", c.Underlay.Device, "a device name")
 	fault(!c.Underlay.Address.IsValid(), "underlay.address", "", "an IP address")
 	fault(c.Capacity < 0, "capacity", c.Capacity, "a number of VMs, or 0 for no bound")

@@ -57,6 +57,7 @@ func Run(ctx context.Context, c Config) error {
 	}
 	var a *Agent
 	stream := publish.NewClient(publish.ClientOptions{Server: c.Server, TLS: tlsConfig, Log: journal.Component(log, "publish"),
+		More: c.servers(log), Keep: c.keepServers(log), Renew: c.renewal(),
 		Hello: func() publish.Hello {
 			return publish.Hello{Host: c.Name, Underlay: c.Underlay.Address, Generation: dp.Generation(), Version: Version, Capacity: c.Capacity}
 		},

@@ -29,6 +29,9 @@ type Draft struct {
 type Allocator struct {
 	Now  func() time.Time
 	Rand io.Reader
+
+	// FirstVNI and LastVNI are the pool for virtual networks; zero stands for the ends of what there is. What was given before stays.
+	FirstVNI, LastVNI uint32
 }
 
 // Names of the types that get something allocated.
@@ -77,12 +80,12 @@ func (d *Draft) claim(key, owner string) {
 }
 
 // number keeps old or takes the lowest free number of a space.
-func (d *Draft) number(space string, old uint32, hi uint64, what string) (uint32, resource.Faults) {
+func (d *Draft) number(space string, old uint32, lo, hi uint64, what string) (uint32, resource.Faults) {
 	n := uint64(old)
 	if n == 0 {
 		var ok bool
-		if n, ok = d.Base.LowestFree(space, 1, hi); !ok {
-			return 0, refuse(409, "AllocationFailed", "", "Allocation failed. All %d %s are in use.", hi, what)
+		if n, ok = d.Base.LowestFree(space, lo, hi); !ok {
+			return 0, refuse(409, "AllocationFailed", "", "Allocation failed. All %d %s are in use.", hi-lo+1, what)
 		}
 	}
 	d.claim(store.Numbered(space, n), d.Doc.ID.String())
@@ -91,7 +94,11 @@ func (d *Draft) number(space string, old uint32, hi uint64, what string) (uint32
 
 func (a *Allocator) vnet(d *Draft) (faults resource.Faults) {
 	sys := &d.Doc.System
-	if sys.VNI, faults = d.number("vni/", sys.VNI, maxVNI, "virtual network identifiers"); faults != nil {
+	first, last := uint64(max(a.FirstVNI, 1)), uint64(maxVNI)
+	if a.LastVNI != 0 {
+		last = uint64(a.LastVNI)
+	}
+	if sys.VNI, faults = d.number("vni/", sys.VNI, first, last, "virtual network identifiers"); faults != nil {
 		return faults
 	}
 	if sys.Domain == "" {

@@ -44,7 +44,7 @@ func (a *Allocator) nic(d *Draft) resource.Faults {
 		return faults
 	}
 	sys := &d.Doc.System
-	if sys.Port, faults = d.number("port/", sys.Port, maxPort, "ports"); faults != nil {
+	if sys.Port, faults = d.number("port/", sys.Port, 1, maxPort, "ports"); faults != nil {
 		return faults
 	}
 	sys.MAC = fmt.Sprintf("02:52:46:%02x:%02x:%02x", sys.Port>>16, sys.Port>>8&0xff, sys.Port&0xff)

@@ -35,7 +35,7 @@ const (
 )
 
 // passing are facts about the moment: of no use in a restored store, where hosts say them anew.
-var passing = []string{seenPrefix, ackPrefix}
+var passing = []string{seenPrefix, ackPrefix, serverPrefix, tokenPrefix}
 
 // Backup writes everything that is stored, as it is at one revision.
 func (s *Store) Backup(ctx context.Context, w io.Writer) error {

@@ -52,7 +52,20 @@ func (s *Store) Commit(ctx context.Context, w *Write) (uint64, error) {
 	}
 	ops := append(p.ops, clientv3.OpPut(generationKey, ""))
 	s.mine.expect(p.new, p.values)
-	resp, err := s.client.Txn(ctx).If(p.compares...).Then(ops...).Else(p.probes...).Commit()
+	// Made twice, the second finds what the first changed, and is refused: then settle sees that it is its own.
+	var resp *clientv3.TxnResponse
+	tried := 0
+	err = s.patient(ctx, func(ctx context.Context) (err error) {
+		tried++
+		resp, err = s.client.Txn(ctx).If(p.compares...).Then(ops...).Else(p.probes...).Commit()
+		return err
+	})
+	if err == nil && !resp.Succeeded && tried > 1 {
+		if rev, made := s.settle(ctx, p); made {
+			s.mine.forget(p.values)
+			return rev, nil
+		}
+	}
 	if err != nil {
 		s.mine.forget(p.values)
 		if rev, made := s.settle(ctx, p); made {

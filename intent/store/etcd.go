@@ -65,12 +65,18 @@ func (s *Store) connect(ctx context.Context) (err error) {
 		return fmt.Errorf("start etcd in %s: %w", s.opt.DataDir, err)
 	}
 	for _, name := range []string{"etcd.sock", "etcd-peer.sock"} {
+		if s.opt.Cluster != nil && name == "etcd-peer.sock" {
+			continue
+		}
 		if err := os.Chmod(filepath.Join(s.opt.RunDir, name), 0o600); err != nil {
 			s.etcd.Close()
 			return fmt.Errorf("socket of etcd: %w", err)
 		}
 	}
 	s.client = v3client.New(s.etcd.Server) // function calls, no sockets
+	if err := s.settleIn(ctx); err != nil {
+		return errors.Join(fmt.Errorf("start etcd in %s: %w", s.opt.DataDir, err), s.disconnect())
+	}
 	return nil
 }
 
@@ -93,6 +99,9 @@ func (s *Store) member(lg *zap.Logger) (*embed.Config, error) {
 	cfg.AdvertiseClientUrls = cfg.ListenClientUrls
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
 	cfg.InitialClusterToken = "ringfence"
+	if s.opt.Cluster != nil {
+		s.opt.Cluster.join(cfg)
+	}
 	cfg.MaxRequestBytes, cfg.MaxTxnOps = maxRequestBytes, maxTxnOps
 	cfg.SnapshotCount, cfg.SnapshotCatchUpEntries = snapshotCount, catchUpEntries
 	cfg.MaxSnapFiles, cfg.MaxWalFiles = 2, 2

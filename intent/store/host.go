@@ -22,6 +22,7 @@ type Host struct {
 	Seen      time.Time `json:"-"`
 	Connected bool      `json:"-"` // as the server that it speaks to has put it
 	Server    string    `json:"-"` // that server
+	Process   string    `json:"-"` // of the agent
 	Sighting  int64     `json:"-"` // revision of these four: each sign of life is a newer one
 	Mark      Mark      `json:"-"` // what was decided about it
 }
@@ -32,6 +33,7 @@ type sighting struct {
 	Connected bool      `json:"connected"`
 	Version   string    `json:"version,omitempty"`
 	Server    string    `json:"server,omitempty"`
+	Process   string    `json:"process,omitempty"`
 
 	rev int64
 }
@@ -59,21 +61,25 @@ func (s *Store) PutHost(ctx context.Context, h Host) error {
 	if err != nil {
 		return fmt.Errorf("put host %s: %w", h.Name, err)
 	}
-	seen, err := json.Marshal(sighting{Seen: h.Seen, Connected: h.Connected, Version: h.Version, Server: h.Server})
+	seen, err := json.Marshal(sighting{Seen: h.Seen, Connected: h.Connected, Version: h.Version, Server: h.Server, Process: h.Process})
 	if err != nil {
 		return fmt.Errorf("put host %s: %w", h.Name, err)
 	}
 	known := clientv3.Compare(clientv3.Value(hostPrefix+h.Name), "=", string(facts))
 	sight := clientv3.OpPut(seenPrefix+h.Name, string(seen))
-	_, err = s.client.Txn(ctx).If(known).Then(sight).
-		Else(sight, clientv3.OpPut(hostPrefix+h.Name, string(facts)), clientv3.OpPut(generationKey, "")).Commit()
+	err = s.patient(ctx, func(ctx context.Context) error {
+		_, err := s.client.Txn(ctx).If(known).Then(sight).
+			Else(sight, clientv3.OpPut(hostPrefix+h.Name, string(facts)), clientv3.OpPut(generationKey, "")).Commit()
+		return err
+	})
 	return s.check("put host "+h.Name, err)
 }
 
 // DeleteHost forgets a host, its sightings and acknowledgements.
 func (s *Store) DeleteHost(ctx context.Context, name string) error {
 	known := clientv3.Compare(clientv3.CreateRevision(hostPrefix+name), ">", 0)
-	rest := []clientv3.Op{clientv3.OpDelete(seenPrefix + name), clientv3.OpDelete(ackPrefix + name), clientv3.OpDelete(markPrefix + name)}
+	rest := []clientv3.Op{clientv3.OpDelete(seenPrefix + name), clientv3.OpDelete(ackPrefix + name), clientv3.OpDelete(markPrefix + name),
+		clientv3.OpDelete(enrollPrefix + name)}
 	_, err := s.client.Txn(ctx).If(known).
 		Then(append(rest, clientv3.OpDelete(hostPrefix+name), clientv3.OpPut(generationKey, ""))...).
 		Else(rest...).Commit()
@@ -93,7 +99,10 @@ func (s *Store) PutAck(ctx context.Context, host string, generation uint64, prob
 		acks[host] = ack
 		return &Snapshot{snap.c, acks, snap.seen, snap.lists}
 	})
-	_, err = s.client.Put(ctx, ackPrefix+host, string(value))
+	err = s.patient(ctx, func(ctx context.Context) error {
+		_, err := s.client.Put(ctx, ackPrefix+host, string(value))
+		return err
+	})
 	return s.check("put acknowledgement of "+host, err)
 }
 

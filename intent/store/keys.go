@@ -14,6 +14,10 @@ const (
 	markPrefix  = rootPrefix + "mark/"  // + name: what was decided about a host
 	notePrefix  = rootPrefix + "note/"  // + key: what other rooms keep beside documents
 
+	serverPrefix = rootPrefix + "server/" // + name: what a server tells about itself
+	tokenPrefix  = rootPrefix + "token/"  // + id: join tokens, hashed
+	enrollPrefix = rootPrefix + "enroll/" // + name: hosts that joined, with their keys
+
 	// generationKey is written with every change that goals depend on: its revision is the generation. Without it a deletion
 	// as the last change would leave no trace, and the generation would go back at the next start.
 	generationKey = rootPrefix + "generation"

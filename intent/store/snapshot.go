@@ -23,7 +23,7 @@ func Offline(hosts []Host, lists map[string][]netip.Prefix) *Snapshot {
 	s := &Snapshot{c: &content{hosts: map[string]Host{}, marks: map[string]Mark{}}, seen: map[string]sighting{}, lists: lists}
 	for _, h := range hosts {
 		s.c.hosts[h.Name] = h
-		s.seen[h.Name] = sighting{h.Seen, h.Connected, h.Version, h.Server, h.Sighting}
+		s.seen[h.Name] = sighting{h.Seen, h.Connected, h.Version, h.Server, h.Process, h.Sighting}
 		s.c.marks[h.Name] = h.Mark
 	}
 	return s
@@ -121,6 +121,7 @@ func (s *Snapshot) Hosts() []Host {
 	var all []Host
 	for _, name := range slices.Sorted(maps.Keys(s.c.hosts)) {
 		h, seen := s.c.hosts[name], s.seen[name]
+		h.Process = seen.Process
 		h.Seen, h.Connected, h.Version = seen.Seen, seen.Connected, seen.Version
 		h.Server, h.Sighting, h.Mark = seen.Server, seen.rev, s.c.marks[name]
 		all = append(all, h)

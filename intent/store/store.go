@@ -25,6 +25,7 @@ type Options struct {
 	RunDir    string   // unix sockets of the embedded member
 	Name      string   // member name
 	Endpoints []string // an etcd that runs elsewhere: no embedding
+	Cluster   *Cluster // one member of several; nil: alone, reachable by unix sockets only
 	Log       *slog.Logger
 
 	// PrefixLists are the operator's named prefix lists, handed on by every snapshot.

@@ -208,7 +208,8 @@ func (n news) decides() bool {
 func (s *Store) read(kv *mvccpb.KeyValue, deleted bool, old *Snapshot) (n news, relevant bool) {
 	n = news{key: string(kv.Key), rev: kv.ModRevision, deleted: deleted, value: kv.Value}
 	switch {
-	case strings.HasPrefix(n.key, refPrefix), strings.HasPrefix(n.key, allocPrefix):
+	case strings.HasPrefix(n.key, refPrefix), strings.HasPrefix(n.key, allocPrefix), strings.HasPrefix(n.key, serverPrefix),
+		strings.HasPrefix(n.key, tokenPrefix), strings.HasPrefix(n.key, enrollPrefix):
 		return n, false
 	case deleted || !strings.HasPrefix(n.key, docPrefix):
 		return n, true

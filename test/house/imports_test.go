@@ -36,7 +36,7 @@ var allowed = map[string][]string{
 	"host/datapath":  {"goal", "observe", "host/kernel"},
 	"host/sandbox":   {"goal", "observe", "host/kernel"},
 	"host/services":  {"goal", "observe", "host/kernel"},
-	"host/agent":     {"goal", "observe", "publish", "host"},
+	"host/agent":     {"goal", "observe", "pki", "publish", "host"},
 	// 5 what happened
 	"observe":         {},
 	"observe/metrics": {"observe"},
@@ -44,10 +44,12 @@ var allowed = map[string][]string{
 	// wiring and people's ends
 	"server":         {"intent", "compile", "goal", "observe", "pki", "publish", "verify", "host/kernel/netns"},
 	"lab":            {"intent/identity/secret", "goal", "observe", "pki", "host/kernel", "host/sandbox"},
-	"cli":            {"intent/resource", "intent/template", "intent/load", "compile", "verify", "goal", "observe", "server", "host/agent", "host/sandbox", "lab", "examples"},
+	"cli":            {"intent/resource", "intent/template", "intent/load", "compile", "verify", "goal", "observe", "server", "host/agent", "host/sandbox", "lab", "machine", "examples"},
 	"cni":            {"host/agent/local", "host/kernel/netdev"},
 	"examples":       {},
-	"cmd/ringfence":  {"cli", "cni", "server", "host/agent", "lab"},
+	"cmd/ringfence":  {"cli", "cni", "server", "host/agent", "lab", "machine"},
+	"machine":        {"server", "host/agent", "intent/store", "intent/identity", "observe", "pki", "publish"},
+	"packaging":      {"machine"},
 	"docs":           {"intent/resource", "observe"},
 	"bench":          {},
 	"test":           {},
@@ -62,12 +64,13 @@ var allowedInTests = map[string][]string{
 	"verify":        {"goal/random"},
 	"server":        {"host/agent", "goal/model"},
 	"intent/arm":    {"intent/alloc", "server", "compile", "goal"},
-	"intent/store":  {"intent/alloc"},
 	"intent/login":  {"intent/identity/secret", "intent/store"},
+	"intent/store":  {"intent/alloc", "pki"},
 	"intent/alloc":  {"intent/identity"},
 	"cli":           {"goal/model", "intent", "compile"},
 	"lab":           {"host/agent", "server", "goal/model"},
 	"docs":          {},
+	"publish":       {"pki"},
 }
 
 // room finds the line of a table for a package: the longest name that covers it.
