@@ -78,7 +78,7 @@ func (v *Server) sight(ctx context.Context, s publish.Status) {
 			continue // another one, or one that speaks to another server now
 		}
 		h.Seen, h.Connected, h.Version, h.Server, h.Process = time.Now(), s.Connected, s.Version, v.healer.id, s.Process
-		if err := v.store.PutHost(ctx, h); err != nil && ctx.Err() == nil {
+		if err := v.store.SightHost(ctx, h); err != nil && ctx.Err() == nil {
 			v.log.Warn("record host", "host", s.Name, "error", err)
 		}
 	}

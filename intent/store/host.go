@@ -75,6 +75,20 @@ func (s *Store) PutHost(ctx context.Context, h Host) error {
 	return s.check("put host "+h.Name, err)
 }
 
+// SightHost records that a host was seen, or went. One that was deleted meanwhile stays so.
+func (s *Store) SightHost(ctx context.Context, h Host) error {
+	seen, err := json.Marshal(sighting{Seen: h.Seen, Connected: h.Connected, Version: h.Version, Server: h.Server, Process: h.Process})
+	if err != nil {
+		return fmt.Errorf("sight host %s: %w", h.Name, err)
+	}
+	there := clientv3.Compare(clientv3.CreateRevision(hostPrefix+h.Name), ">", 0)
+	err = s.patient(ctx, func(ctx context.Context) error {
+		_, err := s.client.Txn(ctx).If(there).Then(clientv3.OpPut(seenPrefix+h.Name, string(seen))).Commit()
+		return err
+	})
+	return s.check("sight host "+h.Name, err)
+}
+
 // DeleteHost forgets a host, its sightings and acknowledgements.
 func (s *Store) DeleteHost(ctx context.Context, name string) error {
 	known := clientv3.Compare(clientv3.CreateRevision(hostPrefix+name), ">", 0)
