@@ -112,8 +112,25 @@ func run(ctx context.Context, cfg config) (err error) {
 	}
 	rep := newReport(cfg, started, contenders, samples, control)
 	rep.Guests, rep.Verifier = guests, verifier
+	rep.Compared = ruleCount(cfg, samples)
+	if cfg.only == "" {
+		progress("rules that are replaced all the time")
+		churn, err := fab.replaced(ctx, cfg)
+		if err != nil {
+			return err
+		}
+		rep.Compared = append(rep.Compared, churn)
+		stopAll(contenders)
+		fab.close()
+		progress("program test runs")
+		if rep.Programs, err = programs(ctx, cfg); err != nil {
+			return err
+		}
+		rep.Seconds = time.Since(started).Round(time.Second).Seconds()
+	}
 	rep.print(os.Stdout)
-	if err := rep.problem(); err != nil || cfg.results == "" {
+	rep.printMore(os.Stdout)
+	if err := rep.problem(); cfg.only == "" && err != nil || cfg.results == "" {
 		return err
 	}
 	return rep.write(cfg.results)

@@ -48,6 +48,9 @@ type report struct {
 	Figures []figure `json:"figures"`
 	Control []timing `json:"control_plane"`
 
+	Compared []comparison `json:"compared"`
+	Programs []program    `json:"programs"`
+
 	Guests   *guestFigures `json:"guests"`
 	Verifier []proof       `json:"verifier"`
 }

@@ -3,8 +3,11 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -27,6 +30,16 @@ type results struct {
 		Median float64 `json:"median_ms"`
 		N      int     `json:"n"`
 	} `json:"control_plane"`
+	Compared []struct {
+		What  string  `json:"what"`
+		Ratio float64 `json:"ratio"`
+		Low   float64 `json:"ratio_p25"`
+		High  float64 `json:"ratio_p75"`
+	} `json:"compared"`
+	Programs []struct {
+		Name    string             `json:"name"`
+		Metrics map[string]float64 `json:"metrics"`
+	} `json:"programs"`
 }
 
 // figures is the last run of `make bench` as tables.
@@ -56,6 +69,22 @@ func figures() string {
 	out.WriteString("\n| control plane | median |\n|---|---|\n")
 	for _, c := range r.Control {
 		fmt.Fprintf(&out, "| %s | %.0f ms |\n", c.What, c.Median)
+	}
+	if len(r.Compared) > 0 {
+		out.WriteString("\n| compared, in turns | ratio (quartiles) |\n|---|---|\n")
+	}
+	for _, c := range r.Compared {
+		fmt.Fprintf(&out, "| %s | %.2f (%.2f, %.2f) |\n", c.What, c.Ratio, c.Low, c.High)
+	}
+	if len(r.Programs) > 0 {
+		out.WriteString("\n| program test runs, less an empty program | |\n|---|---|\n")
+	}
+	for _, p := range r.Programs {
+		var words []string
+		for _, unit := range slices.Sorted(maps.Keys(p.Metrics)) {
+			words = append(words, strconv.FormatFloat(p.Metrics[unit], 'f', -1, 64)+" "+unit)
+		}
+		fmt.Fprintf(&out, "| `%s` | %s |\n", p.Name, strings.Join(words, ", "))
 	}
 	return out.String()
 }

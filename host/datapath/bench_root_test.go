@@ -60,29 +60,31 @@ type runway struct {
 	empty *ebpf.Program
 	h     *goal.Host
 
-	second int // device of the second port; the first one's is lo, from which test runs come when nothing is said
+	devices []int // of the ports; the first one's is lo, from which test runs come when nothing is said
 }
 
-func secondDevice(ns string) (index int, err error) {
+// runwayDevices makes devices for four ports.
+func runwayDevices(ns string) (all []int, err error) {
 	err = netdev.With(ns, func(c *netdev.Conn) error {
-		if _, _, err := c.EnsureVeth(netdev.Veth{Name: "a", Peer: netdev.Peer{Namespace: ns, Name: "b"}}); err != nil {
-			return err
-		}
-		all, err := c.List("")
-		for _, l := range all {
-			if l.Index > 1 {
-				index = l.Index
+		for _, name := range []string{"a", "c"} {
+			if _, _, err := c.EnsureVeth(netdev.Veth{Name: name, Peer: netdev.Peer{Namespace: ns, Name: name + "2"}}); err != nil {
+				return err
 			}
+		}
+		list, err := c.List("")
+		for _, l := range list {
+			all = append(all, l.Index)
 		}
 		return err
 	})
-	return index, err
+	slices.Sort(all) // lo is 1
+	return all[:min(4, len(all))], err
 }
 
-// newRunway opens a data plane with two local ports whose four NSGs have n rules each; it calls fn in its namespace.
+// newRunway opens a data plane with two pairs of local ports; the four NSGs of a pair have n rules each; it calls fn in its namespace.
 func newRunway(b testing.TB, flows, n, prefixes, hit int, fn func(*runway)) {
 	o := testOptions(b)
-	o.Flows, o.HalfOpen = flows, flows
+	o.Flows, o.Quota, o.HalfOpen = flows, flows/2, flows
 	ns := fmt.Sprintf("rft%d-%d", os.Getpid(), testCounter.Add(1))
 	if err := netns.New(ns); err != nil {
 		b.Fatal(err)
@@ -96,21 +98,24 @@ func newRunway(b testing.TB, flows, n, prefixes, hit int, fn func(*runway)) {
 	b.Cleanup(func() { empty.Close() })
 	if err := netns.Do(ns, func() error {
 		runtime.LockOSThread()
-		second, err := secondDevice(ns)
+		devices, err := runwayDevices(ns)
 		if err != nil {
 			return err
 		}
 		d := openTest(b, o)
-		h := testGoals([]*wireHost{{underlay: o.Underlay}}, 2)[0]
+		h := testGoals([]*wireHost{{underlay: o.Underlay}}, 4)[0]
 		h.Groups = nil
 		for i := range h.Ports {
 			p := &h.Ports[i]
 			p.MAC = model.Gateway
-			p.NICGroup, p.SubnetGroup = benchGroup+fmt.Sprint("n", i), benchGroup+fmt.Sprint("s", i)
+			p.NICGroup, p.SubnetGroup = benchGroup+fmt.Sprint("n", i%2), benchGroup+fmt.Sprint("s", i%2)
+			if i >= 2 {
+				continue
+			}
 			h.Groups = append(h.Groups, bigGroup(fmt.Sprint("n", i), n, prefixes, hit), bigGroup(fmt.Sprint("s", i), n, prefixes, hit))
 		}
-		(&wire{t: b}).apply(&wireHost{dp: d, ports: map[uint32]*wirePort{1: {ifindex: 1}, 2: {ifindex: second}}}, h)
-		fn(&runway{d, empty, h, second})
+		(&wire{t: b}).apply(&wireHost{dp: d, ports: map[uint32]*wirePort{1: {ifindex: devices[0]}, 2: {ifindex: devices[1]}, 3: {ifindex: devices[2]}, 4: {ifindex: devices[3]}}}, h)
+		fn(&runway{d, empty, h, devices})
 		return nil
 	}); err != nil {
 		b.Fatal(err)
@@ -234,7 +239,7 @@ func BenchmarkApply(b *testing.B) {
 			next.Groups = slices.Clone(r.h.Groups)
 			next.Groups[0] = versions[(i+1)%2]
 			start := time.Now()
-			if err := r.d.Apply(b.Context(), &next, func(p uint32) (int, bool) { return int(p), true }); err != nil {
+			if err := r.d.Apply(b.Context(), &next, func(p uint32) (int, bool) { return r.devices[p-1], true }); err != nil {
 				b.Fatal(err)
 			}
 			ms = append(ms, float64(time.Since(start).Microseconds())/1000)
@@ -256,7 +261,7 @@ func BenchmarkFlows(b *testing.B) {
 				client, server := newDriver(b, n, false), newDriver(b, n, true)
 				out := r.d.coll.Programs["port_out"]
 				client.every(b, out, 1, r.frame(0, 0, model.SYN, false))
-				server.every(b, out, r.second, r.answer(model.SYN|model.ACK))
+				server.every(b, out, r.devices[1], r.answer(model.SYN|model.ACK))
 				ack := r.frame(0, 0, model.ACK, false)
 				client.every(b, out, 1, ack)
 				median, best := client.cost(b, out, r.empty, ack, 500_000)
@@ -264,7 +269,9 @@ func BenchmarkFlows(b *testing.B) {
 				b.ReportMetric(best, "ns/packet-best")
 				if i, err := r.d.coll.Maps["flows4"].Info(); err == nil {
 					if bytes, ok := i.Memlock(); ok {
-						b.ReportMetric(float64(bytes)/float64(r.d.coll.Maps["flows4"].MaxEntries()), "B/entry")
+						entry := float64(bytes) / float64(r.d.coll.Maps["flows4"].MaxEntries())
+						b.ReportMetric(entry, "B/entry")
+						b.ReportMetric(entry*2*float64(n)/1e6, "MB/flows")
 					}
 				}
 				b.ReportMetric(0, "ns/op")

@@ -36,6 +36,7 @@ type Options struct {
 	Log         *slog.Logger // nil: discarded
 	Flows       int          // entries of the IPv4 flow table (the IPv6 table has a quarter): default 262,144
 	Ports       int          // ports: default 1,024
+	Quota       int          // flow entries of one port: default a quarter of Flows
 	HalfOpen    int          // TCP connections of one port that are not established: default a 16th of Flows
 	Groups      int          // rule groups bound to virtual networks: default 1,024
 
@@ -70,6 +71,9 @@ func (o *Options) complete() error {
 		if *n.at == 0 {
 			*n.at = n.def
 		}
+	}
+	if o.Quota == 0 {
+		o.Quota = max(1, o.Flows/4)
 	}
 	if o.HalfOpen == 0 {
 		o.HalfOpen = max(1, o.Flows/16)

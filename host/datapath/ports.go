@@ -96,7 +96,7 @@ func (u *update) publishPort(p *goal.Port, s *portState) error {
 // record is a port as the programs know it, and whether it has everything that it needs to be up.
 func (u *update) record(p *goal.Port) (r portRecord, up bool) {
 	up = true
-	r = portRecord{Index: p.Index, VNI: p.VNI, MAC: p.MAC, Quota: u.quota(), HalfOpen: uint32(u.d.opts.HalfOpen), Idle: defaultIdle}
+	r = portRecord{Index: p.Index, VNI: p.VNI, MAC: p.MAC, Quota: uint32(u.d.opts.Quota), HalfOpen: uint32(u.d.opts.HalfOpen), Idle: defaultIdle}
 	if p.Attachment.Kind == goal.KindTap {
 		r.Kind = kindTap
 	}
@@ -140,8 +140,6 @@ func (u *update) record(p *goal.Port) (r portRecord, up bool) {
 	}
 	return r, up
 }
-
-func (u *update) quota() uint32 { return max(1, u.maps("flows4").MaxEntries()/2) }
 
 // flushed says whether a group of the port has changed that judges existing flows anew.
 func (u *update) flushed(p *goal.Port) bool {
