@@ -5,7 +5,8 @@
 // contenders take turns, one right after the other and in an order shuffled anew every time, in one run on one machine; figures are medians over the rounds,
 // and ratios are medians of the ratios within a round. The product is only used through its command line and its API.
 //
-// BENCH_ONLY=guests measures what machines wait for, BENCH_ONLY=verify what the verifier takes, and nothing else. BENCH_SHORT=1 takes a minute and writes no file: it shows that the benchmark works, not how fast anything is.
+// BENCH_ONLY=guests measures what machines wait for, BENCH_ONLY=verify what the verifier takes, and nothing else; other words are found in
+// load and path of the bouts that are run, as "stream two". BENCH_SHORT=1 takes a minute and writes no file: it shows that the benchmark works, not how fast anything is.
 package main
 
 import (

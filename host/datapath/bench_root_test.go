@@ -145,7 +145,7 @@ func (r *runway) agree(b testing.TB, sport, dport uint16, v6 bool) {
 	i := map[bool]int{false: 0, true: 1}[v6]
 	p := model.Open(&r.h.Ports[1], goal.TCP, r.h.Ports[0].Addresses[i].IP, sport, dport)
 	p.TCPFlags = model.SYN | model.ACK
-	ret, err := r.d.coll.Programs["port_out"].Run(&ebpf.RunOptions{Data: p.Frame(), Context: skb{Ifindex: uint32(r.second)}})
+	ret, err := r.d.coll.Programs["port_out"].Run(&ebpf.RunOptions{Data: p.Frame(), Context: skb{Ifindex: uint32(r.devices[1])}})
 	if err != nil || ret != 7 {
 		b.Fatalf("returned %d: %v", ret, err)
 	}

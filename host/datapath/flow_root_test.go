@@ -55,7 +55,7 @@ func (j *judge) flows() int {
 
 // Every idle entry goes, both halves together, and its place in the port's share comes back; a live one stays.
 func TestCollect(t *testing.T) {
-	inJudge(t, nil, func(j *judge) {
+	inJudge(t, func(o *Options) { o.Quota = o.Flows }, func(j *judge) {
 		h := twoPorts(netip.MustParseAddr("198.18.0.11"))
 		j.load(h)
 		a := &h.Ports[0]
