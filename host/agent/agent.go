@@ -24,6 +24,7 @@ import (
 // Datapath is what the agent needs of host/datapath.
 type Datapath interface {
 	DetachPort(index uint32) error
+	LosePort(index uint32) error
 	Attached() ([]uint32, error)
 	Apply(ctx context.Context, h *goal.Host, devices func(port uint32) (ifindex int, ok bool)) error
 	Generation() uint64
@@ -101,6 +102,7 @@ type Agent struct {
 	answers answers
 	pulse   pulse
 	board   board
+	gone    chan int       // devices that have left the host
 	told    publish.Report // reported last
 	looked  time.Time      // at the machine
 	amiss   []string       // seen then
@@ -138,7 +140,7 @@ func New(d Deps) *Agent {
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
-	a := &Agent{Deps: d, devices: map[uint32]device{}, absent: map[uint32]string{}, guests: newGuests(d.Sandboxes, d.Log)}
+	a := &Agent{Deps: d, devices: map[uint32]device{}, absent: map[uint32]string{}, gone: make(chan int, 64), guests: newGuests(d.Sandboxes, d.Log)}
 	a.answers.events.epoch = rand.Text()
 	return a
 }
@@ -157,6 +159,8 @@ func (a *Agent) Loop(ctx context.Context) {
 			a.Log.Debug("goal", "generation", g.Generation, "ports", len(g.Ports), "groups", len(g.Groups))
 			a.current, a.failed = g, 0
 			a.apply(ctx)
+		case index := <-a.gone:
+			a.lose(ctx, index)
 		case r := <-a.guests.results:
 			a.guests.done(r)
 			a.show()
@@ -167,6 +171,23 @@ func (a *Agent) Loop(ctx context.Context) {
 			a.resync(ctx)
 		}
 		a.guests.start(ctx)
+	}
+}
+
+// lose closes the port whose device has gone, and makes it anew where that is ours to do.
+func (a *Agent) lose(ctx context.Context, index int) {
+	for port, d := range a.devices {
+		if d.index != index {
+			continue
+		}
+		a.Log.Warn("the device of a port is gone", "port", port, "device", index)
+		if err := a.Datapath.LosePort(port); err != nil {
+			a.Log.Error("close a port whose device is gone", "port", port, "error", err)
+		}
+		delete(a.devices, port)
+		a.guests.table.Resync()
+		a.apply(ctx)
+		return
 	}
 }
 

@@ -137,6 +137,13 @@ func (k *kernel) Ensure(p goal.Port) (int, error) {
 	return k.next, nil
 }
 
+func (k *kernel) LosePort(index uint32) error {
+	defer k.lock()()
+	delete(k.attached, index)
+	delete(k.open, index)
+	return k.do("lose %d", index)
+}
+
 func (k *kernel) CheckAttachment(goal.Attachment) error { return nil }
 
 func (k *kernel) Release(uint32) error { return nil }

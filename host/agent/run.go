@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"time"
 
 	"ringfence/host/agent/serving"
 	"ringfence/host/datapath"
@@ -73,7 +74,11 @@ func Run(ctx context.Context, c Config) error {
 
 // live runs the stream and the events beside the loop.
 func (a *Agent) live(ctx context.Context, stream *publish.Client, events func(context.Context, func(observe.Event)) error, serve func(context.Context) error) error {
-	ended := make(chan struct{}, 3)
+	ended := make(chan struct{}, 4)
+	go func() {
+		a.watchDevices(ctx)
+		ended <- struct{}{}
+	}()
 	go func() {
 		if err := serve(ctx); err != nil && ctx.Err() == nil {
 			a.Log.Error("nothing can be attached on this host: local socket", "error", err)
@@ -92,11 +97,31 @@ func (a *Agent) live(ctx context.Context, stream *publish.Client, events func(co
 	}()
 	a.Log.Info("agent started", "version", Version, "generation", a.Datapath.Generation())
 	a.Loop(ctx)
-	<-ended
-	<-ended
-	<-ended
+	for range cap(ended) {
+		<-ended
+	}
 	a.Log.Info("agent ends; what is programmed stays in force")
 	return nil
+}
+
+// watchDevices tells the loop which devices go, until ctx ends. Where the kernel could not say, the next look at everything finds it.
+func (a *Agent) watchDevices(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := netdev.WatchGone(ctx, func(index int) {
+			select {
+			case a.gone <- index:
+			case <-ctx.Done():
+			}
+		})
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		a.Log.Warn("devices that go are noticed late", "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 // underlayMTU says what the tunnel's packets may measure; the device must have the configured address.

@@ -54,6 +54,21 @@ func (d *Datapath) DetachPort(index uint32) error {
 	return d.detach(portLink(index))
 }
 
+// LosePort says that a port's device is gone: the port is down at once, the flows of what was behind it end, and its links, which are on
+// nothing any more, are let go.
+func (d *Datapath) LosePort(index uint32) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if s := d.kernel.ports[index]; s != nil {
+		w := makePortWord(s.word.half(), false, s.word.incarnation()+1, s.slot, s.word.epoch())
+		if err := d.coll.Maps["port_words"].Put(s.slot, w); err != nil {
+			return fmt.Errorf("datapath: port %d: %w", index, err)
+		}
+		s.word = w
+	}
+	return d.detach(portLink(index))
+}
+
 // AttachOverlay puts the programs on the collect-metadata VXLAN device.
 func (d *Datapath) AttachOverlay(ifindex int) error {
 	d.mu.Lock()

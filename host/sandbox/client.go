@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -173,8 +174,21 @@ func listen6(ctx context.Context, ns, device string) (conn net.PacketConn, err e
 	if err != nil {
 		return nil, err
 	}
+	// By its number: package net remembers numbers of names for a minute, and every sandbox, also one made anew, has its own eth0.
+	zone := ""
+	err = netdev.With(ns, func(c *netdev.Conn) error {
+		l, ok, err := c.Link(device)
+		if err == nil && !ok {
+			err = fmt.Errorf("no device %s", device)
+		}
+		zone = strconv.Itoa(l.Index)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
 	err = netns.Do(ns, func() (err error) {
-		conn, err = net.ListenUDP("udp6", &net.UDPAddr{IP: local.AsSlice(), Port: dhcpv6.DefaultClientPort, Zone: device})
+		conn, err = net.ListenUDP("udp6", &net.UDPAddr{IP: local.AsSlice(), Port: dhcpv6.DefaultClientPort, Zone: zone})
 		return err
 	})
 	if err != nil {
