@@ -48,6 +48,9 @@ func widened(r *rand.Rand, m goal.Match) goal.Match {
 	if m.Any {
 		return goal.Match{Prefixes: []netip.Prefix{netip.MustParsePrefix("128.0.0.0/1")}}
 	}
+	if len(m.Prefixes) == 0 {
+		return goal.Match{Any: true}
+	}
 	ps := slices.Clone(m.Prefixes)
 	i := r.IntN(len(ps))
 	bits := ps[i].Bits() + []int{-1, 1}[r.IntN(2)]

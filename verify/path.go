@@ -379,7 +379,7 @@ func (n *Network) content(g *goal.Group) string {
 		h := g.Hash()
 		return string(h[:])
 	}
-	k := groupKey{&g.In[0], &g.Out[0], len(g.In), len(g.Out)}
+	k := groupKey{g.ID, g.Flush, &g.In[0], &g.Out[0], len(g.In), len(g.Out)}
 	if s, ok := n.memo.hashes[k]; ok {
 		return s
 	}

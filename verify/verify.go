@@ -113,6 +113,8 @@ func (m *Memo) Trim() {
 
 // groupKey names a group's content by where its rules lie: they are never changed.
 type groupKey struct {
+	id        string
+	flush     bool
 	in, out   *goal.Rule
 	ins, outs int
 }
