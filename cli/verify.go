@@ -23,6 +23,10 @@ the server is asked. Nothing else is needed: neither root nor a server.`
 
 const codesHelp = `Exit codes: 0 everything holds, 1 something is violated, 2 something is unknown (a resource that is not modelled matters), 3 bad input.`
 
+func (verifyCommands) Help() string {
+	return "`ringfence verify -f checks.yaml SOURCE` is `ringfence verify check`.\n\n" + sourceHelp + "\n\n" + codesHelp
+}
+
 type verifyCommand struct {
 	sourceFlags
 	File    string `short:"f" required:"" placeholder:"FILE" help:"Assertion file, or a reachability intent of Azure Virtual Network Manager; - reads standard input."`

@@ -55,10 +55,56 @@ func facts(s *load.Source) compile.Facts {
 
 func build(s *load.Source, v *resource.View, memo *verify.Memo) (*verify.Network, *goal.Host, []goal.Group, error) {
 	hosts := compile.Compile(v, facts(s), nil)
-	host := hosts[load.Host]
+	host := withTags(s, hosts[load.Host])
 	groups := allGroups(s, v, host)
 	n, err := verify.New(verify.Source{Hosts: []*goal.Host{host}, Groups: groups, Unsupported: unsupported(s)}, memo)
 	return n, host, groups, err
+}
+
+// withTags gives every network the service tags that no rule in it names, so that zones can name them.
+func withTags(s *load.Source, host *goal.Host) *goal.Host {
+	rules := []resource.SecurityRule{}
+	for _, tag := range append(slices.Sorted(maps.Keys(s.PrefixLists)), "Internet", "AzureLoadBalancer", "VirtualNetwork") {
+		if list, given := s.PrefixLists[tag]; given && len(list) == 0 {
+			continue // its contents are not known
+		}
+		r := whole(tag, true)[0]
+		r.Src.Prefixes = []string{tag}
+		rules = append(rules, r)
+	}
+	const id = "/subscriptions/0/resourceGroups/0/providers/Microsoft.Network/networkSecurityGroups/0"
+	one := &resource.View{Revision: 1, VNets: map[string]*resource.VNet{}, NSGs: map[string]*resource.NSG{strings.ToLower(id): {ID: id, Rules: rules}}, NICs: map[string]*resource.NIC{}, VMs: map[string]*resource.VM{}}
+	lonely(one, strings.ToLower(id), 1)
+	tags := compile.Compile(one, facts(s), nil)[load.Host].VNets[0].Sets
+	out := *host
+	out.VNets = slices.Clone(host.VNets)
+	for i := range out.VNets {
+		v := &out.VNets[i]
+		sets := slices.Clone(v.Sets)
+		for _, t := range tags {
+			if slices.ContainsFunc(sets, func(s goal.Set) bool { return s.Name == t.Name }) {
+				continue
+			}
+			if t.Name == goal.SetVirtualNetwork {
+				t.Prefixes = v.Prefixes
+			}
+			sets = append(sets, t)
+		}
+		slices.SortFunc(sets, func(a, b goal.Set) int { return strings.Compare(a.Name, b.Name) })
+		v.Sets = sets
+	}
+	return &out
+}
+
+// lonely puts an interface with a group of its own, in a network of its own, into a view.
+func lonely(v *resource.View, nsg string, port uint32) {
+	const vnet, subnet = "/subscriptions/0/resourceGroups/0/providers/Microsoft.Network/virtualNetworks/0", "/subscriptions/0/resourceGroups/0/providers/Microsoft.Network/virtualNetworks/0/subnets/0"
+	space := netip.MustParsePrefix("10.0.0.0/8")
+	v.VNets[strings.ToLower(vnet)] = &resource.VNet{ID: vnet, Prefixes: []netip.Prefix{space}, VNI: 1, Subnets: []resource.Subnet{{ID: subnet, Name: "0", Prefixes: []netip.Prefix{space}}}}
+	nic := fmt.Sprintf("/subscriptions/0/resourcegroups/0/providers/microsoft.network/networkinterfaces/%d", port)
+	v.NICs[nic] = &resource.NIC{ID: nic, NSG: nsg, VM: nic, Port: port, MAC: [6]byte{2, 0, 0, byte(port >> 16), byte(port >> 8), byte(port)},
+		IPConfigs: []resource.IPConfig{{Name: "c", Primary: true, Subnet: strings.ToLower(subnet), IP: netip.AddrFrom4([4]byte{10, byte(port >> 16), byte(port >> 8), byte(port)})}}}
+	v.VMs[nic] = &resource.VM{ID: nic, HostName: "x", NICs: []string{nic}, Host: load.Host}
 }
 
 // allGroups are the groups of the goal, and those that nothing is attached to: they are compiled on an interface of their own, so that
@@ -69,26 +115,18 @@ func allGroups(s *load.Source, v *resource.View, host *goal.Host) []goal.Group {
 	for _, g := range groups {
 		have[strings.ToLower(g.ID)] = true
 	}
-	lonely := &resource.View{Revision: 1, VNets: map[string]*resource.VNet{}, NSGs: v.NSGs, ASGs: v.ASGs, NICs: map[string]*resource.NIC{}, VMs: map[string]*resource.VM{}}
-	const vnet, subnet = "/subscriptions/0/resourceGroups/0/providers/Microsoft.Network/virtualNetworks/0", "/subscriptions/0/resourceGroups/0/providers/Microsoft.Network/virtualNetworks/0/subnets/0"
-	space := netip.MustParsePrefix("10.0.0.0/8")
-	lonely.VNets[strings.ToLower(vnet)] = &resource.VNet{ID: vnet, Prefixes: []netip.Prefix{space}, VNI: 1, Subnets: []resource.Subnet{{ID: subnet, Name: "0", Prefixes: []netip.Prefix{space}}}}
-	ip, port := netip.MustParseAddr("10.0.0.4"), uint32(0)
+	rest := &resource.View{Revision: 1, VNets: map[string]*resource.VNet{}, NSGs: v.NSGs, ASGs: v.ASGs, NICs: map[string]*resource.NIC{}, VMs: map[string]*resource.VM{}}
+	port := uint32(0)
 	for _, key := range slices.Sorted(maps.Keys(v.NSGs)) {
-		if have[key] {
-			continue
+		if !have[key] {
+			port++
+			lonely(rest, key, port)
 		}
-		port++
-		nic := fmt.Sprintf("/subscriptions/0/resourcegroups/0/providers/microsoft.network/networkinterfaces/%d", port)
-		lonely.NICs[nic] = &resource.NIC{ID: nic, NSG: key, VM: nic, Port: port, MAC: [6]byte{2, 0, 0, byte(port >> 16), byte(port >> 8), byte(port)},
-			IPConfigs: []resource.IPConfig{{Name: "c", Primary: true, Subnet: strings.ToLower(subnet), IP: ip}}}
-		lonely.VMs[nic] = &resource.VM{ID: nic, HostName: "x", NICs: []string{nic}, Host: load.Host}
-		ip = ip.Next()
 	}
 	if port == 0 {
 		return groups
 	}
-	return append(groups, compile.Compile(lonely, facts(s), nil)[load.Host].Groups...)
+	return append(groups, compile.Compile(rest, facts(s), nil)[load.Host].Groups...)
 }
 
 // Attached says whether a group filters some interface.

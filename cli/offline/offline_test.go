@@ -89,3 +89,20 @@ func TestKnownTag(t *testing.T) {
 		t.Errorf("%v %v", s.Unknowns, s.Faults)
 	}
 }
+
+// A zone may name a tag that no rule names: also where there is no security group at all.
+func TestTagsWithoutRules(t *testing.T) {
+	s := load.Load([]load.File{{Name: "x.json", Text: []byte(`{"id":"` + group + `virtualNetworks/v","location":"x","properties":{"addressSpace":{"addressPrefixes":["10.0.0.0/16"]},
+"subnets":[{"name":"a","properties":{"addressPrefix":"10.0.0.0/24"}}]}}`)}}, load.Options{PrefixLists: map[string][]netip.Prefix{"Cloud": {netip.MustParsePrefix("203.0.113.0/24")}}})
+	n, err := New(s, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tag := range []string{"Internet", "Cloud", "VirtualNetwork"} {
+		zones := verify.Zones{"tag": {Tags: []string{tag}}, "a": {Subnets: []string{"a"}}}
+		got, err := n.Check(verify.Checks{Zones: zones, Assert: []verify.Assertion{{ID: "x", None: &verify.Traffic{From: "tag", To: "a"}}}}, nil)
+		if err != nil || len(got) != 1 || got[0].Status != verify.Violated {
+			t.Errorf("%s: %v %+v", tag, err, got)
+		}
+	}
+}
