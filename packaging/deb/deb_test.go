@@ -134,3 +134,18 @@ func TestUnits(t *testing.T) {
 		}
 	}
 }
+
+// What serves machines gives its privileges up, and outlives the agent: the units must let it.
+func TestUnitsLetServicesLive(t *testing.T) {
+	for _, unit := range []string{"ringfence-agent.service", "ringfence.service"} {
+		b, err := os.ReadFile(filepath.Join("..", "systemd", unit))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"\nKillMode=process\n", " CAP_SETGID ", " CAP_SETUID "} {
+			if !strings.Contains(string(b), want) {
+				t.Errorf("%s lacks %q", unit, want)
+			}
+		}
+	}
+}
