@@ -129,7 +129,7 @@ func (v *Server) servers(ctx context.Context) ([]ServerStatus, error) {
 	return out, nil
 }
 
-// tokenAnswer is a token, once: nobody can read it again.
+// tokenAnswer is a token, once: nobody can read it again, the store keeps its hash.
 type tokenAnswer struct {
 	Name    string    `json:"name"`
 	Token   string    `json:"token"`
