@@ -6,6 +6,7 @@
 package model
 
 import (
+	"maps"
 	"net/netip"
 	"time"
 
@@ -163,4 +164,11 @@ func Send(hosts map[string]*Model, host string, port uint32, p Packet) (Verdict,
 		}
 	}
 	return v, steps
+}
+
+// Copy returns a model that goes its own way from here: what is asked of it changes nothing in m.
+func (m *Model) Copy() *Model {
+	c := *m
+	c.down, c.flows, c.buckets = maps.Clone(m.down), maps.Clone(m.flows), maps.Clone(m.buckets)
+	return &c
 }

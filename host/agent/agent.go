@@ -11,6 +11,7 @@ import (
 	"context"
 	"crypto/rand"
 	"log/slog"
+	"net/netip"
 	"reflect"
 	"slices"
 	"time"
@@ -35,6 +36,8 @@ type Datapath interface {
 	FlowUse() (used, limit uint64, err error)
 	Relearning() (time.Duration, error)
 	Missing(ports []uint32) []string
+	Trace(port uint32, frame []byte) (observe.Trace, error)
+	TraceArrival(vni uint32, from netip.Addr, frame []byte) (observe.Trace, error)
 }
 
 // Sandboxes is what it needs of host/sandbox. Ensure attaches the programs to the device before it brings that up.

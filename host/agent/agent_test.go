@@ -105,6 +105,14 @@ func (k *kernel) Apply(_ context.Context, h *goal.Host, devices func(uint32) (in
 	return nil
 }
 
+func (k *kernel) Trace(port uint32, frame []byte) (observe.Trace, error) {
+	return observe.Trace{Action: observe.Dropped, Reason: observe.ACLRule, Frame: frame, Steps: []observe.Step{{Port: port, Layer: "acl", Word: "deny", Reason: observe.ACLRule, Rule: "securityRules/x", Revision: 9}}}, nil
+}
+
+func (k *kernel) TraceArrival(vni uint32, from netip.Addr, frame []byte) (observe.Trace, error) {
+	return observe.Trace{Action: observe.Delivered, VNI: vni, Host: from, Frame: frame}, nil
+}
+
 func (k *kernel) Untold() (map[observe.Reason]uint64, error) {
 	return map[observe.Reason]uint64{observe.GuardMAC: 7}, nil
 }

@@ -86,6 +86,7 @@ type (
 type answers struct {
 	mu     sync.Mutex
 	ports  map[uint32]Where
+	goal   *goal.Host // the newest; nobody changes it
 	events events
 }
 
@@ -96,7 +97,7 @@ func (s *answers) name(h *goal.Host) {
 		ports[p.Index] = Where{Port: p.Index, NIC: p.ID, VM: p.VM}
 	}
 	s.mu.Lock()
-	s.ports = ports
+	s.ports, s.goal = ports, h
 	s.mu.Unlock()
 }
 
@@ -114,7 +115,7 @@ func why(r observe.Reason, group, rule string, revision uint64) Why {
 	return Why{Reason: i.Name, Layer: i.Layer, Text: i.Text, Group: group, Rule: rule, Revision: revision}
 }
 
-// Answer answers one of the operator's questions: drops, events, traffic, flows, metrics, checkup; what is asked for exactly stands
+// Answer answers one of the operator's questions: drops, events, follow, trace, traffic, flows, metrics, checkup; what is asked for exactly stands
 // behind the word as in a URL.
 func (a *Agent) Answer(question string) (json.RawMessage, error) {
 	kind, rest, _ := strings.Cut(question, "?")
@@ -130,6 +131,8 @@ func (a *Agent) Answer(question string) (json.RawMessage, error) {
 		list = a.answers.recent()
 	case "follow":
 		list, err = a.follow(q)
+	case "trace":
+		list, err = a.trace(q)
 	case "traffic":
 		list, err = a.traffic()
 	case "flows":
@@ -139,7 +142,7 @@ func (a *Agent) Answer(question string) (json.RawMessage, error) {
 	case "checkup":
 		list = a.checkup()
 	default:
-		return nil, fmt.Errorf("question %q: drops, events, follow, traffic, flows, metrics or checkup expected", kind)
+		return nil, fmt.Errorf("question %q: drops, events, follow, trace, traffic, flows, metrics or checkup expected", kind)
 	}
 	if err != nil {
 		return nil, err

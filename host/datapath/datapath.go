@@ -14,7 +14,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
@@ -49,6 +48,7 @@ type Options struct {
 
 	dies    func(step string) error // tests: the process dies there
 	testing bool                    // programs report verdicts to test runs
+	tracing bool                    // programs write down their steps, and share nothing but what the goal says
 }
 
 func (o *Options) complete() error {
@@ -107,6 +107,7 @@ type Datapath struct {
 
 	collecting sync.Mutex // the collector's key maps
 	names      ruleNames
+	tracer     tracer
 }
 
 // Probe says in one sentence what the running kernel lacks, or nil.
@@ -238,7 +239,7 @@ func load(o Options, hz uint64) (*ebpf.Collection, error) {
 		if n, ok := sizes[name]; ok {
 			m.MaxEntries = uint32(n)
 		}
-		if !slices.Contains(ownMaps, name) && name[0] != '.' {
+		if o.shared(name) {
 			m.Pinning = ebpf.PinByName
 		}
 	}
@@ -248,6 +249,11 @@ func load(o Options, hz uint64) (*ebpf.Collection, error) {
 	if o.testing {
 		if err := spec.Variables["testing"].Set(uint32(1)); err != nil {
 			return nil, fmt.Errorf("test mode: %w", err)
+		}
+	}
+	if o.tracing {
+		if err := spec.Variables["tracing"].Set(uint32(1)); err != nil {
+			return nil, fmt.Errorf("trace mode: %w", err)
 		}
 	}
 	coll, err := bpf.Load(spec, o.maps())
@@ -295,6 +301,7 @@ func (d *Datapath) Close() error {
 		}
 		d.coll.Close()
 		d.clock.Close()
+		d.tracer.close()
 	})
 	return nil
 }

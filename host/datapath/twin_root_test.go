@@ -50,16 +50,6 @@ type judge struct {
 	now     uint64         // the clock of test runs, in nanoseconds
 }
 
-// skb is the part of a test run's context that matters, in the layout of struct __sk_buff.
-type skb struct {
-	Len, PktType, Mark, QueueMapping, Protocol, VlanPresent, VlanTci, VlanProto, Priority uint32
-	IngressIfindex, Ifindex, TCIndex                                                      uint32
-	CB                                                                                    [5]uint32
-	Rest                                                                                  [21]uint32
-	TStamp                                                                                uint64
-	More                                                                                  [8]uint32
-}
-
 func newJudge(t testing.TB, ns string, o Options) *judge {
 	j := &judge{t: t, of: map[uint32]int{}}
 	if err := netdev.With(ns, func(c *netdev.Conn) error {

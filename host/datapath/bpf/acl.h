@@ -160,11 +160,13 @@ INLINE int acl(struct pkt *p, const struct port *port, u32 dir, u32 platform)
 	u32 first = dir == OUT ? port->nic_group : port->subnet_group;
 	u32 second = dir == OUT ? port->subnet_group : port->nic_group;
 	int reason = 0;
-	if (first)
-		reason = ask_group(p, first, dir, platform);
-	if (!reason && second)
-		reason = ask_group(p, second, dir, platform);
+	if (first && !(reason = ask_group(p, first, dir, platform)))
+		TRACE(p, STEP_ALLOW);
+	if (!reason && second && !(reason = ask_group(p, second, dir, platform)))
+		TRACE(p, STEP_ALLOW);
 	if (!reason)
 		p->rule = 0;
+	if (!first && !second && !platform)
+		TRACE(p, STEP_ALLOW);
 	return reason;
 }

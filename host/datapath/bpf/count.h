@@ -2,6 +2,7 @@
 // counted as what they are on the wire.
 #pragma once
 #include "packet.h"
+#include "trace.h"
 
 enum outcome { SENT = 56, DELIVERED, LOCAL, ENCAP, SERVICE, ANSWERED, SERVED };
 

@@ -10,7 +10,7 @@ char _license[] SEC("license") = "Dual MIT/GPL";
 // when the other seems idle. Then there is nothing to ask there, unless it has to hear of a new state. It is not remembered while its connection is half open.
 INLINE int both_know(const struct flow *f, struct pkt *p, u32 slot)
 {
-	if (p->tcp_flags & (SYN | FIN | RST))
+	if (tracing || p->tcp_flags & (SYN | FIN | RST))
 		return 0;
 	u64 *at = bpf_map_lookup_elem(&port_words, &slot);
 	if (!at)
@@ -63,6 +63,7 @@ INLINE int forward(struct __sk_buff *skb, struct pkt *p, struct port *port, u64 
 	p->sender = PORT_KEY(word);
 	as_quoted(p);
 	struct flow *f = current_flow(p, port, word, OUT);
+	TRACE(p, f ? STEP_HIT : STEP_MISS);
 	int r, moved = 0;
 	u64 dest = 0;
 
@@ -90,6 +91,7 @@ INLINE int forward(struct __sk_buff *skb, struct pkt *p, struct port *port, u64 
 		}
 	}
 	u32 host = dest >> 32, peer = dest;
+	TRACE(p, host ? STEP_REMOTE : STEP_LOCAL);
 	if (host) {
 		u32 none = 0;
 		struct config *c = bpf_map_lookup_elem(&host_config, &none);
@@ -170,6 +172,7 @@ int port_out(struct __sk_buff *skb)
 		p->now = skb->tstamp;
 	if (!PORT_UP(word))
 		return drop(skb, p, PORT_DOWN);
+	TRACE(p, STEP_PORT);
 	p->vni = port->vni;
 	p->vnet = port->vnet;
 	read_packet(skb, p);
@@ -195,6 +198,7 @@ int port_out(struct __sk_buff *skb)
 	}
 	if (r)
 		return drop(skb, p, r);
+	TRACE(p, STEP_GUARD);
 	u32 platform = platform_of(p);
 	if (platform) {
 		if (platform != PLATFORM_OTHER && (r = locate(p)))

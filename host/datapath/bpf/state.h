@@ -278,4 +278,5 @@ BLOBS(vnet_512k, 512 << 10);
 BLOBS(vnet_8m, 8 << 20);
 
 const volatile u64 hz = 250;     // ticks in a second, set when the programs are loaded
+const volatile u32 tracing = 0; // set when the programs are loaded to trace single packets: see trace.h
 const volatile u32 testing = 0; // set when the programs are loaded for test runs: see test.h

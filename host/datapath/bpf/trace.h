@@ -1,0 +1,35 @@
+// trace: what each layer said of one packet, written down for whoever asked. Programs that carry traffic are loaded with tracing 0:
+// the verifier takes all of this out of them.
+#pragma once
+#include "state.h"
+#include "packet.h"
+
+enum step_word { STEP_PORT = 1, STEP_GUARD, STEP_HIT, STEP_MISS, STEP_ALLOW, STEP_LOCAL, STEP_REMOTE, STEP_OVERLAY };
+
+#define STEPS_KEPT 32
+
+struct step {
+	u64 rule;
+	u32 port;
+	u8 word, dir, unused[2];
+};
+
+struct steps {
+	u32 n, unused;
+	struct step at[STEPS_KEPT];
+};
+
+struct steps steps SEC(".data.steps");
+
+// Inlined, and without a variable in memory: a call or a frame would count for the programs that carry traffic, too.
+#define TRACE(p, what)                                                        \
+	do {                                                                  \
+		if (tracing) {                                                \
+			struct step *at = &steps.at[steps.n & (STEPS_KEPT - 1)]; \
+			at->rule = (p)->rule;                                 \
+			at->port = (p)->index;                                \
+			at->word = (what);                                    \
+			at->dir = (p)->dir;                                   \
+			steps.n++;                                            \
+		}                                                             \
+	} while (0)
