@@ -169,6 +169,17 @@ func Send(hosts map[string]*Model, host string, port uint32, p Packet) (Verdict,
 // Copy returns a model that goes its own way from here: what is asked of it changes nothing in m.
 func (m *Model) Copy() *Model {
 	c := *m
-	c.down, c.flows, c.buckets = maps.Clone(m.down), maps.Clone(m.flows), maps.Clone(m.buckets)
+	c.down, c.flows, c.buckets = maps.Clone(m.down), map[flowKey]*flow{}, maps.Clone(m.buckets)
+	for k, f := range m.flows {
+		own := *f
+		c.flows[k] = &own
+	}
+	c.datagrams = map[end][]*datagram{}
+	for e, all := range m.datagrams {
+		for _, d := range all {
+			own := *d
+			c.datagrams[e] = append(c.datagrams[e], &own)
+		}
+	}
 	return &c
 }

@@ -9,39 +9,37 @@ import (
 )
 
 // lend copies into a trace's own maps what its packet would find: the flows of its conversation at every port of this host, the ports'
-// shares of the flow table and their buckets. It says how many flows that are.
-func (d *Datapath) lend(to *ebpf.Collection, frame []byte) (flows int, err error) {
+// shares of the flow table and their buckets.
+func (d *Datapath) lend(to *ebpf.Collection, frame []byte) error {
 	if err := clearFlows(to); err != nil {
-		return 0, err
+		return err
 	}
 	slots, err := d.slots()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	for slot := range slots {
 		var word portWord
 		if err := d.coll.Maps["port_words"].Lookup(slot, &word); err != nil {
-			return 0, err
+			return err
 		}
 		for _, name := range []string{"port_flows", "port_buckets"} {
 			if err := copyEntry(d.coll.Maps[name], to.Maps[name], slot); err != nil {
-				return 0, fmt.Errorf("%s: %w", name, err)
+				return fmt.Errorf("%s: %w", name, err)
 			}
 		}
-		n, err := d.lendFlows(to, word.key(), frame)
-		if err != nil {
-			return 0, err
+		if err := d.lendFlows(to, word.key(), frame); err != nil {
+			return err
 		}
-		flows += n
 	}
-	return flows, nil
+	return nil
 }
 
 // lendFlows copies the flow that a packet belongs to at one port, as its sender's and as its receiver's.
-func (d *Datapath) lendFlows(to *ebpf.Collection, port uint32, frame []byte) (n int, err error) {
+func (d *Datapath) lendFlows(to *ebpf.Collection, port uint32, frame []byte) error {
 	proto, ports, ok := flowPorts(frame)
 	if !ok {
-		return 0, nil
+		return nil
 	}
 	for i := range 2 {
 		var err error
@@ -54,14 +52,11 @@ func (d *Datapath) lendFlows(to *ebpf.Collection, port uint32, frame []byte) (n 
 			err = copyEntry(d.coll.Maps["flows6"], to.Maps["flows6"],
 				flowKey6{Port: port, Local: ends[i], Remote: ends[1-i], LPort: ports[i], RPort: ports[1-i], Proto: proto})
 		}
-		switch {
-		case err == nil:
-			n++
-		case !errors.Is(err, ebpf.ErrKeyNotExist):
-			return n, fmt.Errorf("flow: %w", err)
+		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("flow: %w", err)
 		}
 	}
-	return n, nil
+	return nil
 }
 
 // flowPorts reads the protocol of a whole IP packet without options, and the two numbers by which its flow is known.

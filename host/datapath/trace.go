@@ -2,7 +2,6 @@ package datapath
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net/netip"
 	"runtime"
@@ -75,8 +74,8 @@ func (t *tracer) load(d *Datapath) error {
 }
 
 // Names of the programs' steps, as goal/model calls them.
-var stepWords = map[uint8][2]string{1: {"port", "pass"}, 2: {"guard", "pass"}, 3: {"flow", "hit"}, 4: {"flow", "miss"}, 5: {"acl", "allow"},
-	6: {"route", "local"}, 7: {"route", "remote"}, 8: {"overlay", "pass"}}
+var stepWords = map[uint8][2]string{1: {"guard", "pass"}, 2: {"flow", "hit"}, 3: {"flow", "miss"}, 4: {"acl", "allow"},
+	5: {"route", "local"}, 6: {"route", "remote"}}
 
 // Trace says what the programs do with a packet that the VM behind a port sends.
 func (d *Datapath) Trace(port uint32, frame []byte) (observe.Trace, error) {
@@ -86,7 +85,7 @@ func (d *Datapath) Trace(port uint32, frame []byte) (observe.Trace, error) {
 	if p == nil {
 		return observe.Trace{}, fmt.Errorf("datapath: trace: port %d is not on this host", port)
 	}
-	return d.trace("port_out", skb{Ifindex: p.record.Ifindex}, frame)
+	return d.trace("port_out", port, skb{Ifindex: p.record.Ifindex}, frame)
 }
 
 // TraceArrival says what they do with an inner frame that arrives in VXLAN from another host.
@@ -94,7 +93,7 @@ func (d *Datapath) TraceArrival(vni uint32, from netip.Addr, frame []byte) (obse
 	c := skb{Ifindex: 1}
 	a := from.As4()
 	c.CB[0], c.CB[1] = vni, binary.LittleEndian.Uint32(a[:])
-	return d.trace("overlay_in", c, frame)
+	return d.trace("overlay_in", 0, c, frame)
 }
 
 // skb is the part of a test run's context that matters, in the layout of struct __sk_buff.
@@ -107,14 +106,14 @@ type skb struct {
 	More                                                                                  [8]uint32
 }
 
-func (d *Datapath) trace(program string, c skb, frame []byte) (observe.Trace, error) {
+func (d *Datapath) trace(program string, sender uint32, c skb, frame []byte) (observe.Trace, error) {
 	t := &d.tracer
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := t.load(d); err != nil {
 		return observe.Trace{}, fmt.Errorf("datapath: trace: %w", err)
 	}
-	found, err := d.lend(t.coll, frame)
+	err := d.lend(t.coll, frame)
 	if err != nil {
 		return observe.Trace{}, fmt.Errorf("datapath: trace: %w", err)
 	}
@@ -132,7 +131,7 @@ func (d *Datapath) trace(program string, c skb, frame []byte) (observe.Trace, er
 	if err != nil {
 		return observe.Trace{}, fmt.Errorf("datapath: trace: %w", err)
 	}
-	return d.readTrace(t.coll, after, opts.DataOut, found)
+	return d.readTrace(t.coll, sender, after, opts.DataOut)
 }
 
 const stepsMap = ".data.steps"
@@ -148,14 +147,20 @@ type stepsRecord struct {
 }
 
 // readTrace puts the steps together with the last one, which is the verdict's own.
-func (d *Datapath) readTrace(coll *ebpf.Collection, after skb, frame []byte, found int) (observe.Trace, error) {
+func (d *Datapath) readTrace(coll *ebpf.Collection, sender uint32, after skb, frame []byte) (observe.Trace, error) {
 	var s stepsRecord
 	if err := coll.Maps[stepsMap].Lookup(uint32(0), &s); err != nil {
 		return observe.Trace{}, fmt.Errorf("datapath: trace: %w", err)
 	}
 	out := observe.Trace{Action: observe.Action(after.CB[0] & 0xff), Reason: observe.Reason(after.CB[0] >> 8 & 0xffff), Port: after.CB[1], Frame: frame}
 	dir := observe.Direction(after.CB[0] >> 24)
-	remote := false
+	remote, miss, in := false, false, sender == 0
+	switch {
+	case in && (s.N > 0 || out.Reason == observe.PortDown):
+		out.Steps = append(out.Steps, observe.Step{Dir: observe.In, Layer: "overlay", Word: "pass"})
+	case !in && out.Reason != observe.PortUnknown && !(out.Reason == observe.PortDown && dir == observe.Out):
+		out.Steps = append(out.Steps, observe.Step{Port: sender, Layer: "port", Word: "pass"})
+	}
 	for _, at := range s.At[:min(s.N, uint32(len(s.At)))] {
 		word := stepWords[at.Word]
 		step := observe.Step{Port: at.Port, Dir: observe.Direction(at.Dir), Layer: word[0], Word: word[1]}
@@ -166,6 +171,10 @@ func (d *Datapath) readTrace(coll *ebpf.Collection, after skb, frame []byte, fou
 			}
 			step.Group, step.Rule, step.Revision = name.group, name.rule, name.revision
 		}
+		if word[0] == "flow" && step.Dir == observe.In {
+			out.Steps = append(out.Steps, observe.Step{Port: step.Port, Dir: observe.In, Layer: "port", Word: "pass"})
+		}
+		miss = miss || word == [2]string{"flow", "miss"}
 		remote = word == [2]string{"route", "remote"}
 		out.Steps = append(out.Steps, step)
 	}
@@ -190,30 +199,9 @@ func (d *Datapath) readTrace(coll *ebpf.Collection, after skb, frame []byte, fou
 			last.Layer = "overlay"
 		}
 	}
-	opened, err := entries(coll)
-	if err != nil {
-		return out, fmt.Errorf("datapath: trace: %w", err)
-	}
-	if opened > found && out.Action != observe.Dropped {
+	if miss && (out.Action == observe.Delivered || out.Action == observe.Encapsulated) {
 		out.Steps = append(out.Steps, observe.Step{Port: last.Port, Dir: last.Dir, Layer: "flow", Word: "open"})
 	}
 	out.Steps = append(out.Steps, last)
 	return out, nil
-}
-
-// entries counts the flows in a trace's own tables.
-func entries(coll *ebpf.Collection) (n int, err error) {
-	var k4 flowKey4
-	var k6 flowKey6
-	var v flowValue
-	it := coll.Maps["flows4"].Iterate()
-	for it.Next(&k4, &v) {
-		n++
-	}
-	err = it.Err()
-	it = coll.Maps["flows6"].Iterate()
-	for it.Next(&k6, &v) {
-		n++
-	}
-	return n, errors.Join(err, it.Err())
 }

@@ -78,8 +78,11 @@ func mapKeys(m map[string]int) func(func(string) bool) {
 	}
 }
 
-// traceable: not an ICMP error, whose flow is another packet's.
-func traceable(frame []byte) bool { return !model.Parse(frame).IsError() }
+// traceable: not an ICMP error, whose flow is another packet's, no fragment, which follows its first one, and no packet with options: nobody asks for these.
+func traceable(frame []byte) bool {
+	p := model.Parse(frame)
+	return !p.IsError() && p.Fragment == (model.Fragment{}) && p.OptionBytes == 0
+}
 
 func (j *judge) traceOf(e twinEvent) ([]string, error) {
 	var got observe.Trace

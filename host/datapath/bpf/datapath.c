@@ -172,7 +172,6 @@ int port_out(struct __sk_buff *skb)
 		p->now = skb->tstamp;
 	if (!PORT_UP(word))
 		return drop(skb, p, PORT_DOWN);
-	TRACE(p, STEP_PORT);
 	p->vni = port->vni;
 	p->vnet = port->vnet;
 	read_packet(skb, p);

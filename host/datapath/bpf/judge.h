@@ -117,13 +117,10 @@ GLOBAL int receive(struct pkt *p, u32 slot, be32 host)
 	struct flow *f = up ? current_flow(p, port, word, IN) : 0;
 	if (host && (r = sender_is(p, f, host)))
 		return r;
-	if (host)
-		TRACE(p, STEP_OVERLAY);
 	p->slot = slot;
 	p->index = port && slot ? port->index : p->to.port;
 	if (!up)
 		return PORT_DOWN;
-	TRACE(p, STEP_PORT);
 	TRACE(p, f ? STEP_HIT : STEP_MISS);
 	p->ifindex = port->ifindex;
 	p->kind = port->kind;

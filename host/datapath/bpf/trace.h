@@ -4,7 +4,8 @@
 #include "state.h"
 #include "packet.h"
 
-enum step_word { STEP_PORT = 1, STEP_GUARD, STEP_HIT, STEP_MISS, STEP_ALLOW, STEP_LOCAL, STEP_REMOTE, STEP_OVERLAY };
+// What cannot be told from the verdict and the other words.
+enum step_word { STEP_GUARD = 1, STEP_HIT, STEP_MISS, STEP_ALLOW, STEP_LOCAL, STEP_REMOTE };
 
 #define STEPS_KEPT 32
 
