@@ -108,6 +108,7 @@ type Datapath struct {
 	collecting sync.Mutex // the collector's key maps
 	names      ruleNames
 	tracer     tracer
+	capturing  sync.Mutex // one capture at a time
 }
 
 // Probe says in one sentence what the running kernel lacks, or nil.
@@ -217,7 +218,7 @@ func (o *Options) maps() string  { return filepath.Join(o.Pin, "maps-"+o.Layout)
 func (o *Options) links() string { return filepath.Join(o.Pin, "links") }
 
 // Maps that belong to one set of programs; all others are the state that outlives it.
-var ownMaps = []string{"scratch", "tellings", "gc_keys4", "gc_keys6", "gc_packet"}
+var ownMaps = []string{"scratch", "tellings", "gc_keys4", "gc_keys6", "gc_packet", "captured"}
 
 func load(o Options, hz uint64) (*ebpf.Collection, error) {
 	spec, err := bpf.Spec(o.Object)
@@ -251,6 +252,8 @@ func load(o Options, hz uint64) (*ebpf.Collection, error) {
 			return nil, fmt.Errorf("test mode: %w", err)
 		}
 	}
+	delete(spec.Variables, "steps") // or the loader would map them into this process, where they outlive what is closed
+	delete(spec.Variables, "watching")
 	if o.tracing {
 		if err := spec.Variables["tracing"].Set(uint32(1)); err != nil {
 			return nil, fmt.Errorf("trace mode: %w", err)

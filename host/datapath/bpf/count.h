@@ -3,6 +3,7 @@
 #pragma once
 #include "packet.h"
 #include "trace.h"
+#include "capture.h"
 
 enum outcome { SENT = 56, DELIVERED, LOCAL, ENCAP, SERVICE, ANSWERED, SERVED };
 
@@ -91,10 +92,9 @@ INLINE void tell(struct __sk_buff *skb, const struct pkt *p, u32 reason)
 }
 
 // Test runs read the verdict from the context that comes back: cb holds action and reason and direction, port, host, rule.
-enum action { ACT_DROP = 1, ACT_DELIVER, ACT_ENCAP, ACT_SERVICE, ACT_ANSWER };
-
-INLINE void note(struct __sk_buff *skb, const struct pkt *p, u32 action, u32 reason, u32 host)
+INLINE void note(struct __sk_buff *skb, struct pkt *p, u32 action, u32 reason, u32 host)
 {
+	WATCH(skb, p, action, reason);
 	if (!testing)
 		return;
 	skb->cb[0] = action | reason << 8 | (u32)p->dir << 24;

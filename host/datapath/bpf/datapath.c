@@ -42,6 +42,7 @@ INLINE struct pkt *fresh_packet(u32 dir)
 	if (p) {
 		zero(p, FRESH);
 		p->dir = dir;
+		p->sender = 0;
 	}
 	return p;
 }
@@ -191,7 +192,10 @@ int port_out(struct __sk_buff *skb)
 		return to_service(skb, p);
 	}
 	if (r == ANSWER_ND) {
-		if ((r = limit(p, port, OF_ND, 1)) || (r = answer_nd(skb, p, port)))
+		if ((r = limit(p, port, OF_ND, 1)))
+			return drop(skb, p, r);
+		WATCH(skb, p, ACT_ASK, 0);
+		if ((r = answer_nd(skb, p, port)))
 			return drop(skb, p, r);
 		return answered(skb, p, port, 1);
 	}

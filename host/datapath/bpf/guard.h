@@ -245,6 +245,7 @@ GLOBAL int answer_arp(struct __sk_buff *skb, struct pkt *p, struct port *port, u
 	int r = limit(p, port, OF_ARP, 1);
 	if (r)
 		return r;
+	WATCH(skb, p, ACT_ASK, 0);
 	copy(a->dmac, port->mac, 6);
 	copy(a->smac, gateway, 6);
 	a->op = swap16(2);

@@ -112,6 +112,7 @@ GLOBAL int answer_too_big(struct __sk_buff *skb, struct pkt *p, struct port *por
 		return INTERNAL;
 	if (p->error || p->part == PART_FOLLOWS)
 		return OVERLAY_MTU;
+	WATCH(skb, p, ACT_ASK, 0);
 	u32 ip = p->family == 4 ? 20 : 40;
 	if (bpf_skb_change_tail(skb, 14 + QUOTED, 0) || bpf_skb_adjust_room(skb, ip + 8, ROOM_BEHIND_MAC, 0) ||
 	    bpf_skb_pull_data(skb, 14 + ip + 8 + QUOTED))
@@ -156,12 +157,12 @@ INLINE int to_service(struct __sk_buff *skb, struct pkt *p)
 		return drop(skb, p, SERVICE_ABSENT);
 	if (data + 14 > (u8 *)(u64)skb->data_end)
 		return drop(skb, p, INTERNAL);
+	note(skb, p, ACT_SERVICE, 0, 0); // as it came
 	data[0] = 0x02;
 	data[1] = 0x5f;
 	*(u16 *)(data + 2) = swap16(p->index >> 16);
 	*(u16 *)(data + 4) = swap16(p->index);
 	count(skb, p->slot, OUT, SERVICE);
-	note(skb, p, ACT_SERVICE, 0, 0);
 	return bpf_redirect(c->service, 0);
 }
 
@@ -192,10 +193,10 @@ GLOBAL int ask_service(struct __sk_buff *skb, struct pkt *p)
 		return TC_DROP;
 	if (!c || (!c->service && !testing))
 		return drop(skb, p, SERVICE_ABSENT);
+	note(skb, p, ACT_SERVICE, 0, 0); // as it came
 	if (readdress(skb, p, IP4_SRC, p->src.w[3], swap32(ALIASES | (p->index & ALIAS_BITS))) ||
 	    bpf_skb_store_bytes(skb, 0, inside, 6, 0))
 		return drop(skb, p, INTERNAL);
 	count(skb, p->slot, OUT, SERVICE);
-	note(skb, p, ACT_SERVICE, 0, 0);
 	return bpf_redirect(c->service, 0);
 }

@@ -17,10 +17,11 @@ typedef u32 be32;
 #define __type(name, val) typeof(val) *name
 #define __array(name, val) typeof(val) *name[]
 
-enum { MAP_HASH = 1, MAP_ARRAY = 2, MAP_PERCPU_HASH = 5, MAP_PERCPU_ARRAY = 6, MAP_ARRAY_OF_MAPS = 12, MAP_RINGBUF = 27 };
+enum { MAP_HASH = 1, MAP_ARRAY = 2, MAP_PERF_EVENT_ARRAY = 4, MAP_PERCPU_HASH = 5, MAP_PERCPU_ARRAY = 6, MAP_ARRAY_OF_MAPS = 12, MAP_RINGBUF = 27 };
 enum { NO_PREALLOC = 1, ANY = 0, NOEXIST = 1 };
 enum { TC_PASS = 0, TC_DROP = 2, TC_REDIRECT = 7 };
 enum { PACKET_HOST = 0 };
+#define THIS_CPU 0xffffffffULL
 enum { ROOM_BEHIND_MAC = 1 };
 enum { TUNNEL_ZERO_CSUM = 2, TUNNEL_DONT_FRAGMENT = 4 };
 enum { CSUM_PSEUDO = 0x10, CSUM_ZERO_IS_NONE = 0x20 };
@@ -61,6 +62,7 @@ static long (*bpf_skb_get_tunnel_key)(struct __sk_buff *skb, struct bpf_tunnel_k
 static long (*bpf_skb_set_tunnel_key)(struct __sk_buff *skb, struct bpf_tunnel_key *key, u32 size, u64 flags) = (void *)21;
 static long (*bpf_redirect)(u32 ifindex, u64 flags) = (void *)23;
 static s64 (*bpf_csum_diff)(be32 *from, u32 from_size, be32 *to, u32 to_size, u32 seed) = (void *)28;
+static long (*bpf_perf_event_output)(void *ctx, void *map, u64 flags, void *data, u64 size) = (void *)25;
 static long (*bpf_skb_change_type)(struct __sk_buff *skb, u32 type) = (void *)32;
 static long (*bpf_skb_change_tail)(struct __sk_buff *skb, u32 len, u64 flags) = (void *)38;
 static long (*bpf_skb_pull_data)(struct __sk_buff *skb, u32 len) = (void *)39;
