@@ -79,6 +79,7 @@ type commands struct {
 	Rest     restCommand        `cmd:"" help:"Send one request to the API."`
 	Dump     dumpCommands       `cmd:"" help:"Show what was computed for a host."`
 	Drops    dropsCommand       `cmd:"" help:"Show dropped packets by reason."`
+	Capture  captureCommand     `cmd:"" help:"Capture the packets of a virtual machine, with what became of each."`
 	Trace    traceCommand       `cmd:"" help:"Show what would become of a packet, layer by layer, without sending one."`
 	Flows    flowsCommand       `cmd:"" help:"Show the flows that the hosts remember."`
 	Traffic  trafficCommand     `cmd:"" help:"Show what each machine sent and received."`

@@ -101,6 +101,8 @@ func (a *app) aside(v map[string]any) error {
 		}
 	case v["missed"] != nil:
 		fmt.Fprintf(a.err, "ringfence: host %s: %s events came too fast to be read\n", host, cell(v["missed"]))
+	case v["lost"] != nil:
+		fmt.Fprintf(a.err, "ringfence: host %s: %s packets found no room and are not in the capture\n", host, cell(v["lost"]))
 	case v["missing"] != nil:
 		fmt.Fprintf(a.err, "ringfence: host %s does not answer: %s\n", host, cell(v["missing"]))
 	}

@@ -46,8 +46,9 @@ func (v *Server) Operator() http.Handler {
 	}
 	m.HandleFunc("GET /ringfence/v1/follow", v.getFollow)
 	m.HandleFunc("GET /ringfence/v1/trace", v.getTrace)
+	m.HandleFunc("GET /ringfence/v1/capture", v.getCapture)
 	m.HandleFunc("/ringfence/", func(w http.ResponseWriter, r *http.Request) {
-		fail(w, http.StatusNotFound, "NotFound", "No such route: hosts, servers, goal/HOST, sandboxes, drops, events, follow, trace, traffic, flows, doctor, backup, principals, audit and ready are under /ringfence/v1/.")
+		fail(w, http.StatusNotFound, "NotFound", "No such route: hosts, servers, goal/HOST, sandboxes, drops, events, follow, trace, capture, traffic, flows, doctor, backup, principals, audit and ready are under /ringfence/v1/.")
 	})
 	return m
 }

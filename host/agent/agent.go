@@ -37,6 +37,7 @@ type Datapath interface {
 	Relearning() (time.Duration, error)
 	Missing(ports []uint32) []string
 	Trace(port uint32, frame []byte) (observe.Trace, error)
+	Capture(ctx context.Context, port uint32, snap int, fn func(observe.Captured), lost func(uint64)) error
 	TraceArrival(vni uint32, from netip.Addr, frame []byte) (observe.Trace, error)
 }
 
@@ -101,14 +102,15 @@ type Agent struct {
 	pruned  bool              // what an earlier process left was removed
 	failed  time.Duration     // the last wait before a retry, 0 when current is enforced
 
-	guests  *guests
-	answers answers
-	pulse   pulse
-	board   board
-	gone    chan int       // devices that have left the host
-	told    publish.Report // reported last
-	looked  time.Time      // at the machine
-	amiss   []string       // seen then
+	guests   *guests
+	answers  answers
+	captures captures
+	pulse    pulse
+	board    board
+	gone     chan int       // devices that have left the host
+	told     publish.Report // reported last
+	looked   time.Time      // at the machine
+	amiss    []string       // seen then
 
 	retryAt, resyncAt, reportAt time.Time // zero: not due
 }

@@ -113,6 +113,13 @@ func (k *kernel) TraceArrival(vni uint32, from netip.Addr, frame []byte) (observ
 	return observe.Trace{Action: observe.Delivered, VNI: vni, Host: from, Frame: frame}, nil
 }
 
+func (k *kernel) Capture(ctx context.Context, port uint32, snap int, fn func(observe.Captured), lost func(uint64)) error {
+	fn(observe.Captured{Dir: observe.In, Action: observe.Dropped, Reason: observe.ACLRule, Rule: "securityRules/x", Revision: 9, At: port, Len: 100, Data: make([]byte, snap)})
+	lost(3)
+	<-ctx.Done()
+	return nil
+}
+
 func (k *kernel) Untold() (map[observe.Reason]uint64, error) {
 	return map[observe.Reason]uint64{observe.GuardMAC: 7}, nil
 }
@@ -466,10 +473,15 @@ func TestAnswers(t *testing.T) {
 	s.goals <- host(1, port(1, "/a"))
 	s.ack(t)
 	for kind, want := range map[string]string{
-		"drops":   `"vm":"/vm/a","direction":"in","reason":"acl_rule","layer":"acl","text":"a security rule denies it","group":"/nsg","rule":"securityRules/x","packets":3`,
-		"traffic": `"sent":9`,
-		"flows":   `"idleMillis":1000`,
-		"events":  `[`,
+		"drops":                     `"vm":"/vm/a","direction":"in","reason":"acl_rule","layer":"acl","text":"a security rule denies it","group":"/nsg","rule":"securityRules/x","packets":3`,
+		"traffic":                   `"sent":9`,
+		"flows":                     `"idleMillis":1000`,
+		"events":                    `[`,
+		"follow?after=x.5&wait=1ms": `"untold":{"guard_mac":7}`,
+		"trace?port=1&to=10.0.0.9&sport=1&dport=2":      `"word":"deny","reason":"acl_rule"`,
+		"trace?vni=7&from=198.18.0.12&frame=abc":        `"action":"deliver"`,
+		"capture?id=a&port=1&snap=16&wait=5s":           `"in":true,"action":"drop","reason":"acl_rule"`,
+		"capture?id=a&port=1&snap=16&wait=1ms&end=true": `"packets":[]`,
 	} {
 		if b, err := a.Answer(kind); err != nil || !strings.Contains(string(b), want) {
 			t.Errorf("%s: %s, %v", kind, b, err)

@@ -41,6 +41,7 @@ var allowed = map[string][]string{
 	"observe":         {},
 	"observe/metrics": {"observe"},
 	"observe/journal": {},
+	"observe/pcapng":  {},
 	// wiring and people's ends
 	"server":         {"intent", "compile", "goal", "observe", "pki", "publish", "verify", "host/kernel/netns"},
 	"lab":            {"intent/identity/secret", "goal", "observe", "pki", "host/kernel", "host/sandbox"},
