@@ -24,7 +24,7 @@ type JoinRequest struct {
 	Secret   string     `json:"secret"`
 	Kind     string     `json:"kind"`
 	Name     string     `json:"name,omitempty"` // whom the bearer takes itself for; empty: it does not know
-	CSR      []byte     `json:"csr,omitempty"` // a host's
+	CSR      []byte     `json:"csr,omitempty"`  // a host's
 	Underlay netip.Addr `json:"underlay,omitzero"`
 	Version  string     `json:"version,omitempty"`
 	Peer     string     `json:"peer,omitempty"` // a server's IP:PORT for other servers

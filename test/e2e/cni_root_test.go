@@ -117,9 +117,9 @@ func TestContainersAreAttached(t *testing.T) {
 	r.must("", "del", "pool", spaces[1])
 	run(t, "ip", "netns", "del", spaces[2]) // a container whose end nobody saw
 	r.must("", "gc", "pool", spaces[0])
-	run(t, "ip", "-n", spaces[0], "link", "del", "eth0")
+	run(t, "ip", "-n", spaces[0], "addr", "flush", "dev", "eth0")
 	if out, err := r.call(job, "check", "named", spaces[0]); err == nil {
-		t.Errorf("the container's device is gone, and that is right: %s", out)
+		t.Errorf("the container's address is gone, and that is right: %s", out)
 	}
 	r.must(job, "del", "named", spaces[0])
 	if out := l.must("port", "list", "--host", "host1", "-o", "json"); strings.TrimSpace(out) != "[]" {

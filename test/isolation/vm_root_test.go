@@ -206,13 +206,17 @@ func (w *trial) fabricFrames(m *vm, from string) {
 		sport, dport uint16
 	}{
 		{"DHCP offer", m.ip, addr("255.255.255.255"), 67, 68}, {"DHCP offer to a neighbour", m.ip, near.ip, 67, 68}, {"DHCP offer in the server's name", addr("168.63.129.16"), near.ip, 67, 68},
-		{"DHCP from another port", m.ip, addr("255.255.255.255"), 1067, 67}, {"DHCP in another's name", near.ip, addr("255.255.255.255"), 68, 67},
+		{"DHCP from another port", m.ip, addr("255.255.255.255"), 1067, 67},
 		{"DHCPv6 reply", m.v6, near.v6, 547, 546}, {"DHCPv6 advertisement", addr("fe80::1"), addr("ff02::1"), 547, 546}, {"DHCPv6 from another port", addr("fe80::1"), addr("ff02::1:2"), 1547, 547},
 	} {
 		w.add(from, observe.GuardDHCP, c.name, func(mark []byte) []byte {
 			return packet(everybody, mac, c.src, c.dst, goal.UDP, udp(c.sport, c.dport, offer(mark)))
 		})
 	}
+	// A client may have any address: one that was its own until now is told so by the service, which knows it by its port.
+	w.add(from, model.Service, "DHCP in another's name", func(mark []byte) []byte {
+		return packet(everybody, mac, near.ip, addr("255.255.255.255"), goal.UDP, udp(68, 67, offer(mark)))
+	})
 	for name, tag := range map[string][]byte{
 		"802.1Q": be16(0x8100, 5), "802.1Q without a network": be16(0x8100, 0), "802.1ad": be16(0x88a8, 7), "double": be16(0x88a8, 7, 0x8100, 5),
 		"double 802.1Q": be16(0x8100, 7, 0x8100, 5),
