@@ -69,6 +69,7 @@ type globals struct {
 
 type commands struct {
 	globals
+	kong.Plugins
 
 	LabCmd   labCommands        `cmd:"" name:"lab" help:"Bring a lab up and down: hosts, an Internet and the control plane on this machine."`
 	Group    groupCommands      `cmd:"" help:"Resource groups."`
@@ -109,12 +110,15 @@ type commands struct {
 
 // newCommands gives the types of the table that have no commands of their own the general ones.
 func newCommands(types []*resource.Type) *commands {
-	written := map[string]bool{}
+	written := map[string]bool{resource.GroupType: true, vmType: true}
 	for name := range commandWords {
 		written[name] = true
 	}
 	c := &commands{}
-	c.Network.Plugins = fromTable(types, written)
+	root := places(types, written)
+	c.Network.Plugins, c.VM.Plugins = root.at("network").commands(), root.at("vm").commands()
+	root.below = slices.DeleteFunc(root.below, func(p *place) bool { return p.word == "network" || p.word == "vm" })
+	c.Plugins = root.commands()
 	return c
 }
 

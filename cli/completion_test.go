@@ -35,7 +35,7 @@ echo "${COMPREPLY[*]}"
 `
 	for words, want := range map[string]string{
 		"ringfence v":                           "verify version vm",
-		"ringfence vm ":                         "create delete exec list show",
+		"ringfence vm ":                         "availability-set create delete exec list show",
 		"ringfence vm create --na":              "--name",
 		"ringfence --lab vm vm sh":              "show", // the value of a flag is no command
 		"ringfence network nsg rule cr":         "create",

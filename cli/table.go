@@ -11,55 +11,98 @@ import (
 // Types of the table that nobody wrote commands for get list, show, create (with the body as JSON) and delete under their own
 // words, so that a new row can be used at once.
 
-// fromTable makes the commands of `ringfence network` for every type below it that has none; children stand below their parents.
-func fromTable(types []*resource.Type, written map[string]bool) []any {
-	var out []any
+// place is one word of the command line: a type of the table, a word on the way to types, or both.
+type place struct {
+	word  string
+	typ   *resource.Type // nil: only on the way
+	below []*place
+}
+
+// places hangs the types without commands of their own up under their words.
+func places(types []*resource.Type, written map[string]bool) *place {
+	root := &place{}
 	for _, t := range types {
-		if t.Parent == nil && len(t.Words) == 2 && t.Words[0] == "network" && !written[t.Name] {
-			branch := reflect.New(reflect.StructOf([]reflect.StructField{branchField(t, types)}))
-			branch.Elem().Field(0).Set(branchValue(t, types))
-			out = append(out, branch.Interface())
+		if written[t.Name] || len(t.Words) == 0 {
+			continue
 		}
+		at := root
+		for _, word := range t.Words {
+			at = at.at(word)
+		}
+		at.typ = t
+	}
+	return root
+}
+
+func (p *place) at(word string) *place {
+	for _, b := range p.below {
+		if b.word == word {
+			return b
+		}
+	}
+	b := &place{word: word}
+	p.below = append(p.below, b)
+	return b
+}
+
+// commands makes a command per word below p.
+func (p *place) commands() []any {
+	var out []any
+	for _, b := range p.below {
+		branch := reflect.New(reflect.StructOf([]reflect.StructField{b.field()}))
+		branch.Elem().Field(0).Set(b.value())
+		out = append(out, branch.Interface())
 	}
 	return out
 }
 
-func branchField(t *resource.Type, types []*resource.Type) reflect.StructField {
-	word := t.Words[len(t.Words)-1]
-	return reflect.StructField{Name: "X" + t.Segment(), Type: branchType(t, types),
-		Tag: reflect.StructTag(`cmd:"" name:"` + word + `" help:"` + strings.ReplaceAll(strings.ToUpper(t.Help[:1])+t.Help[1:], `"`, "'") + `."`)}
-}
-
-func children(t *resource.Type, types []*resource.Type) []*resource.Type {
-	return slices.DeleteFunc(slices.Clone(types), func(c *resource.Type) bool { return c.Parent != t })
-}
-
-// branchType is a struct with a field per verb and one per child.
-func branchType(t *resource.Type, types []*resource.Type) reflect.Type {
-	fields := []reflect.StructField{
-		{Name: "List", Type: reflect.TypeFor[tableList](), Tag: `cmd:"" help:"List them."`},
-		{Name: "Show", Type: reflect.TypeFor[tableShow](), Tag: `cmd:"" help:"Show one."`},
+func (p *place) help() string {
+	if p.typ != nil {
+		return p.typ.Help
 	}
-	if !t.ReadOnly {
+	var words []string
+	for _, b := range p.below {
+		words = append(words, b.word)
+	}
+	return strings.Join(words, ", ")
+}
+
+func (p *place) name() string { return "X" + strings.ReplaceAll(p.word, "-", "_") }
+
+func (p *place) field() reflect.StructField {
+	help := p.help()
+	return reflect.StructField{Name: p.name(), Type: p.kind(),
+		Tag: reflect.StructTag(`cmd:"" name:"` + p.word + `" help:"` + strings.ReplaceAll(strings.ToUpper(help[:1])+help[1:], `"`, "'") + `."`)}
+}
+
+// kind is a struct with a field per verb and one per word below.
+func (p *place) kind() reflect.Type {
+	var fields []reflect.StructField
+	if p.typ != nil {
+		fields = append(fields,
+			reflect.StructField{Name: "List", Type: reflect.TypeFor[tableList](), Tag: `cmd:"" help:"List them."`},
+			reflect.StructField{Name: "Show", Type: reflect.TypeFor[tableShow](), Tag: `cmd:"" help:"Show one."`})
+	}
+	if p.typ != nil && !p.typ.ReadOnly {
 		fields = append(fields,
 			reflect.StructField{Name: "Create", Type: reflect.TypeFor[tableCreate](), Tag: `cmd:"" help:"Create or replace one."`},
 			reflect.StructField{Name: "Delete", Type: reflect.TypeFor[tableDelete](), Tag: `cmd:"" help:"Delete one."`})
 	}
-	for _, c := range children(t, types) {
-		fields = append(fields, branchField(c, types))
+	for _, b := range p.below {
+		fields = append(fields, b.field())
 	}
 	return reflect.StructOf(fields)
 }
 
-func branchValue(t *resource.Type, types []*resource.Type) reflect.Value {
-	v := reflect.New(branchType(t, types)).Elem()
+func (p *place) value() reflect.Value {
+	v := reflect.New(p.kind()).Elem()
 	for _, name := range []string{"List", "Show", "Create", "Delete"} {
 		if f := v.FieldByName(name); f.IsValid() {
-			f.Addr().Interface().(interface{ is(*resource.Type) }).is(t)
+			f.Addr().Interface().(interface{ is(*resource.Type) }).is(p.typ)
 		}
 	}
-	for _, c := range children(t, types) {
-		v.FieldByName("X" + c.Segment()).Set(branchValue(c, types))
+	for _, b := range p.below {
+		v.FieldByName(b.name()).Set(b.value())
 	}
 	return v
 }
@@ -84,7 +127,7 @@ func (t *tableType) parents(names []string) error {
 type tableList struct {
 	tableType
 	Group  string   `short:"g" aliases:"resource-group" help:"Resource group."`
-	Parent []string `help:"Name of the parent."`
+	Parent []string `aliases:"zone-name,vm-name" help:"Name of the parent."`
 }
 
 func (c *tableList) Help() string {
@@ -102,7 +145,7 @@ type tableOne struct {
 	tableType
 	Group  string   `short:"g" aliases:"resource-group" required:"" help:"Resource group."`
 	Name   string   `short:"n" required:"" help:"Name."`
-	Parent []string `help:"Name of the parent."`
+	Parent []string `aliases:"zone-name,vm-name" help:"Name of the parent."`
 }
 
 func (o *tableOne) open(a *app) (*session, string, error) {

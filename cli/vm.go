@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/alecthomas/kong"
 )
 
 const (
@@ -30,6 +32,7 @@ type vmCommands struct {
 	Show   vmShow   `cmd:"" help:"Show a virtual machine."`
 	Delete vmDelete `cmd:"" help:"Delete a virtual machine and the interface that was created with it."`
 	Exec   vmExec   `cmd:"" help:"Run a command inside a virtual machine."`
+	kong.Plugins
 }
 
 type vmCreate struct {

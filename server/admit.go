@@ -95,6 +95,9 @@ func (v *Server) decide(ctx context.Context, base *store.Snapshot, w arm.Intent)
 			return arm.Result{}, err
 		}
 		write.Put, write.Hosts = []store.Put{{Doc: &doc, Claims: draft.Claims}}, draft.Hosts
+		if err := v.bring(base, &doc, write); err != nil {
+			return arm.Result{}, err
+		}
 		result.Doc, result.Created = &doc, w.Put.Revision == 0
 	} else {
 		var err error
@@ -112,6 +115,33 @@ func (v *Server) decide(ctx context.Context, base *store.Snapshot, w arm.Intent)
 	return result, nil
 }
 
+// bring adds the documents that come into being with one that is put.
+func (v *Server) bring(base *store.Snapshot, d *resource.Doc, write *store.Write) error {
+	for _, more := range resource.Brought(d) {
+		if base.Get(more.Key()) != nil {
+			continue
+		}
+		draft := &alloc.Draft{Base: base, Doc: more}
+		if err := v.alloc.Allocate(draft); err != nil {
+			return err
+		}
+		write.Put = append(write.Put, store.Put{Doc: more, Claims: draft.Claims})
+	}
+	return nil
+}
+
+// taken are the documents that go with one that is deleted: those that it says, and nothing else refers to.
+func taken(base *store.Snapshot, d *resource.Doc) []string {
+	var keys []string
+	for _, key := range resource.Taken(d) {
+		others := func(by string) bool { return by != d.Key() }
+		if base.Get(key) != nil && !slices.Contains(keys, key) && !slices.ContainsFunc(base.Referrers(key), others) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
 // deletion lists what goes with a document: of a resource group everything in it.
 func deletion(base *store.Snapshot, key string) ([]string, error) {
 	d := base.Get(key)
@@ -120,7 +150,7 @@ func deletion(base *store.Snapshot, key string) ([]string, error) {
 	}
 	keys := []string{key}
 	if d.Type.Name != resource.GroupType {
-		return keys, resource.InUse(d, base).Err()
+		return append(keys, taken(base, d)...), resource.InUse(d, base).Err()
 	}
 	inside := key + "/"
 	outsider := func(by string) bool { return !strings.HasPrefix(by, inside) }

@@ -201,11 +201,20 @@ func (q *request) patch(t *resource.Type, id resource.ID) error {
 	return q.wrote(t, id, w)
 }
 
+// patientWait is how much longer a PUT waits whose answer cannot say that it goes on.
+const patientWait = 30 * time.Second
+
 // wrote waits for the hosts and answers with the resource.
 func (q *request) wrote(t *resource.Type, id resource.ID, w written) error {
 	op := q.h.ops.start(w.Doc, w.Revision, q.h.Admit.Enforced)
 	state := op.wait(q.Context(), q.h.Wait)
+	if state == inProgress && t.Patient {
+		state = op.wait(q.Context(), patientWait)
+	}
 	q.h.ops.settle(op)
+	if state != succeeded && t.Patient {
+		return fault(http.StatusServiceUnavailable, "EnforcementPending", "%s is stored, but not every host enforces it yet. Write it again to learn when they do.", id)
+	}
 	if state == inProgress {
 		state = pendingState(t)
 	}

@@ -94,7 +94,7 @@ func checkNameAt(t *Type, name, target string) Faults {
 // What is in another subscription is answered as what does not exist.
 func (c *check) references() {
 	for _, r := range c.doc.Refs() {
-		if r.Kind == GroupType || TopKey(r.To) == r.To && c.refersTwice(r) {
+		if r.Kind == GroupType || r.Own || TopKey(r.To) == r.To && c.refersTwice(r) {
 			continue
 		}
 		c.reference(r)
@@ -127,7 +127,7 @@ func (c *check) reference(r Ref) {
 	}
 	target := c.lk.Get(id.Top().Key())
 	found := target != nil && strings.EqualFold(id.Subscription, c.doc.ID.Subscription) &&
-		target.Location() == c.doc.Location() && (len(id.Names) == 1 || target.HasChild(id.Key()))
+		(c.doc.Type.Global || target.Location() == c.doc.Location()) && (len(id.Names) == 1 || target.HasChild(id.Key()))
 	if found {
 		return
 	}
@@ -151,6 +151,11 @@ type use struct {
 }
 
 func (u *use) fault(code, message string) { u.faults = append(u.faults, bad("", code, message)) }
+
+// conflict is a fault in the form of providers that answer 409.
+func (u *use) conflict(code, format string, args ...any) {
+	u.faults = append(u.faults, Fault{Status: 409, Code: code, Message: fmt.Sprintf(format, args...)})
+}
 
 func (u *use) referrers(key string) []*Doc {
 	var out []*Doc

@@ -14,7 +14,7 @@ func TestDecodeNormalises(t *testing.T) {
 			`{"properties":{"addressPrefix":"10.0.0.0/24","networkSecurityGroup":{"id":"x"}}}`},
 		{"Microsoft.Network/networkSecurityGroups/securityRules", `{"properties":{"protocol":"TCP","access":"allow","direction":"INBOUND","priority":"100","destinationPortRange":80,"description":"<&>"}}`,
 			`{"properties":{"protocol":"TCP","access":"allow","direction":"INBOUND","priority":100,"destinationPortRange":"80","description":"<&>"}}`},
-		{"Microsoft.Compute/virtualMachines", `{"properties":{"osProfile":{"adminPassword":"x","computerName":"c"},"userData":"x"}}`, `{"properties":{"osProfile":{"computerName":"c"}}}`},
+		{"Microsoft.Compute/virtualMachines", `{"properties":{"osProfile":{"adminPassword":"x","computerName":"c"},"userData":"x"}}`, `{"properties":{"osProfile":{"computerName":"c"},"userData":"x"}}`},
 	} {
 		out, faults := Decode(Find(c.typ), []byte(c.in))
 		if len(faults) > 0 || string(out) != c.out {

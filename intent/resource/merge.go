@@ -20,6 +20,12 @@ func Put(old *Doc, id ID, body []byte, apiVersion string) (*Doc, Faults) {
 	if old != nil && t.Kept != "" && apiVersion >= t.Kept {
 		keepChildren(t, old, root)
 	}
+	if old != nil && t.keeps != nil {
+		t.keeps(old.tree(), root)
+	}
+	if t.complete != nil {
+		t.complete(id, root)
+	}
 	return next(old, id, root), nil
 }
 
@@ -119,4 +125,20 @@ func Child(parent *Doc, child ID) json.RawMessage {
 		return l.elems[i].append(nil)
 	}
 	return nil
+}
+
+// Brought are the documents that come into being with d.
+func Brought(d *Doc) []*Doc {
+	if d.Type == nil || d.Type.brings == nil {
+		return nil
+	}
+	return d.Type.brings(d, d.tree())
+}
+
+// Taken are the keys of the documents that go with d.
+func Taken(d *Doc) []string {
+	if d.Type == nil || d.Type.takes == nil {
+		return nil
+	}
+	return d.Type.takes(d, d.tree())
 }

@@ -13,6 +13,7 @@ type Ref struct {
 	ID    string // as the client wrote it
 	To    string // key of what it refers to
 	Kind  string // type of that
+	Own   bool   // it comes into being with the document, unless it is there
 }
 
 // Refs lists what the document refers to, in document order, its resource group first.

@@ -14,9 +14,14 @@ type Type struct {
 	Help     string   // what it is, one sentence
 	ReadOnly bool     // read and listed, never written by itself
 	Located  bool     // has a location, and must
+	Global   bool     // its location is "global", whatever it refers to lies anywhere
+	Patient  bool     // its answers show no state: a PUT answers when hosts enforce it, and not before
 	Style    Style    // how its provider writes errors and states
+	Noun     string   // what its provider calls one in its texts; "": Resource
 	Kept     string   // first api-version in which a PUT without children keeps them; "": never
 	Schema   *Field   // the vocabulary, in the order in which a GET answers
+
+	Lists map[string][]*Type // words below one of it that list several types of children together
 
 	naming *naming                // what a name looks like; nil: as the network provider has it
 	answer *Field                 // what a GET answers, where that is not the vocabulary
@@ -25,6 +30,14 @@ type Type struct {
 	inUse  func(*use)             // why a document cannot be deleted
 	items  func(*render) []string // names of read-only children that no body lists
 	typed  func(*Doc, *node) any  // the document's part of the View, System aside
+
+	complete func(id ID, body *node)    // what a write leaves out and the stored document must hold
+	keeps    func(old, body *node)      // what a PUT takes over from the document that it replaces
+	brings   func(*Doc, *node) []*Doc   // documents that come into being with it, unless they are there
+	takes    func(*Doc, *node) []string // keys of documents that go with it
+	computed func(*render) []*render    // children that no body lists and that follow from other documents
+	etag     func(d *Doc, id ID) string // its own entity tag; nil: its document's
+	lasting  func(name string) string   // why a child of that name cannot be deleted
 }
 
 // Style is a provider's habit on the wire.
@@ -34,6 +47,7 @@ const (
 	Network Style = iota // {"error":{…,"details":[]}}; operations answer a bare status
 	Gateway              // {"error":{"code","message"}}
 	Compute              // {"error":{…,"target"?}}; operations answer startTime, status, name
+	Bare                 // {"code","message"}
 )
 
 // Provider is the namespace: "Microsoft.Network".
@@ -74,6 +88,8 @@ func init() {
 		networkSecurityGroup, securityRule, defaultSecurityRule,
 		virtualNetwork, subnet,
 		networkInterface, ipConfiguration,
+		networkWatcher,
+		availabilitySet, disk, sshPublicKey,
 		virtualMachine,
 		deployment,
 	}

@@ -26,8 +26,11 @@ func init() {
 	t.check = checkVM
 	t.typed = typedVM
 	t.refs = func(n *node) []Ref {
-		return refsAt(n.get("properties", "networkProfile", "networkInterfaces"), "properties.networkProfile.networkInterfaces", networkInterface.Name)
+		out := refsAt(n.get("properties", "networkProfile", "networkInterfaces"), "properties.networkProfile.networkInterfaces", networkInterface.Name)
+		out = append(out, refAt(n.get("properties", "availabilitySet"), "properties.availabilitySet", availabilitySet.Name)...)
+		return append(out, diskRefs(n)...)
 	}
+	t.complete, t.keeps, t.brings, t.takes = nameDisks, keepDisks, bringDisks, takeWithMachine
 	free := func(names ...string) []*Field { // words of the compute API that say nothing about the network
 		var fs []*Field
 		for _, n := range names {
@@ -38,8 +41,8 @@ func init() {
 	properties := []*Field{
 		str("vmId").shown(func(r *render) []byte { return textOrNothing(r.doc.System.VMID) }),
 	}
-	properties = append(properties, free("hardwareProfile", "storageProfile")...)
-	properties = append(properties,
+	properties = append(properties, free("hardwareProfile")...)
+	properties = append(properties, storageProfile(),
 		object("osProfile", "OSProfile", append([]*Field{
 			str("computerName"), str("adminUsername").none(), str("adminPassword").secret(), str("customData").secret(),
 		}, free("linuxConfiguration", "windowsConfiguration", "secrets", "allowExtensionOperations", "requireGuestProvisionSignal")...)...),
@@ -47,18 +50,19 @@ func init() {
 			list("networkInterfaces", object("", "NetworkInterfaceReference",
 				str("id").required(),
 				object("properties", "NetworkInterfaceReferenceProperties", flag("primary"),
-					enum("deleteOption", "DeleteOptions", "Detach", "Delete").refused(`"Detach"`)),
+					enum("deleteOption", "DeleteOptions", "Detach", "Delete")),
 			)),
 			str("networkApiVersion").none(),
 			list("networkInterfaceConfigurations", &Field{Kind: Any}).refused(),
 		),
 	)
-	properties = append(properties, free("securityProfile", "additionalCapabilities", "diagnosticsProfile", "availabilitySet",
+	properties = append(properties, free("securityProfile", "additionalCapabilities", "diagnosticsProfile",
 		"virtualMachineScaleSet", "proximityPlacementGroup", "priority", "evictionPolicy", "billingProfile", "host", "hostGroup",
 		"licenseType", "extensionsTimeBudget", "platformFaultDomain", "scheduledEventsProfile", "scheduledEventsPolicy",
 		"capacityReservation", "applicationProfile", "resilientVMCreationPolicy")...)
 	properties = append(properties,
-		str("userData").secret(), showState(),
+		ref("availabilitySet", availabilitySet.Name).none(),
+		userData(), showState(),
 		thing("instanceView").shown(showInstance),
 		str("timeCreated").shown(func(r *render) []byte { return textOrNothing(r.doc.System.Created) }).since("2021-11-01"),
 	)
@@ -69,6 +73,18 @@ func init() {
 		thing("resources").readOnly(), str("managedBy").readOnly(),
 		str("etag").shown(func(r *render) []byte { return appendString(nil, r.etag) }).since("2024-07-01"),
 	)
+}
+
+// userData is kept and shown when it is asked for; a machine is not told it.
+func userData() *Field {
+	f := str("userData").none()
+	f.show = func(r *render) []byte {
+		if !strings.EqualFold(r.Expand, "userData") {
+			return nil
+		}
+		return textOrNothing(r.body.get("properties", "userData").text())
+	}
+	return f
 }
 
 // showInstance: what the machine is doing, when asked for.
@@ -99,6 +115,7 @@ func checkVM(c *check) {
 	if name := c.body.get("properties", "osProfile", "computerName").text(); name != "" && !hostNameRule.MatchString(name) {
 		c.bad("properties.osProfile.computerName", "InvalidParameter", "The computer name %q is invalid: up to 64 letters, digits and '-', beginning and ending with a letter or digit.", name)
 	}
+	c.disksAreFree()
 	primaries := 0
 	seen := map[string]bool{}
 	home := ""
