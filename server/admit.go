@@ -29,10 +29,14 @@ func (v *Server) Apply(ctx context.Context, w arm.Intent) (_ arm.Result, err err
 	for try := 1; ; try++ {
 		base := v.store.Snapshot()
 		result, err := v.decide(ctx, base, w)
-		var conflict *store.Conflict
+		var (
+			conflict *store.Conflict
+			used     *store.InUse
+		)
 		switch {
 		case err == nil:
 			return v.settle(ctx, result)
+		case errors.As(err, &used) && used.Base > 0 && try < tries: // the newer snapshot knows who uses it, and Azure's word for that
 		case !errors.As(err, &conflict):
 			return arm.Result{}, refusal(err)
 		case try == tries || moved(v.store.Snapshot(), w):
@@ -241,6 +245,10 @@ func refusal(err error) error {
 			"The operation cannot be performed: %s is in use by %s.", inUse.Key, strings.Join(inUse.By, ", "))}}
 	case errors.Is(err, store.ErrTooLarge):
 		return resource.Faults{{Status: 413, Code: "RequestContentTooLarge", Message: "The write is larger than the store takes: " + err.Error()}}
+	case errors.Is(err, store.ErrNoSpace):
+		return resource.Faults{{Status: 503, Code: "ServiceUnavailable", Message: "Nothing was changed: the store has no space left. Room is made by itself where that is possible; please retry the request."}}
+	case errors.Is(err, store.ErrAway):
+		return resource.Faults{{Status: 503, Code: "ServiceUnavailable", Message: "The store does not answer, and does not tell whether the write was made. What hosts enforce stays in force. Please retry the request."}}
 	}
 	return err
 }

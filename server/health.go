@@ -44,6 +44,9 @@ func (v *Server) unready(ctx context.Context) (why []string) {
 	if _, err := v.store.Probe(ctx); err != nil {
 		why = append(why, "store: it does not answer a read within "+readTime.String())
 	}
+	if v.store.Crammed() {
+		why = append(why, "store: it has no space left and refuses writes")
+	}
 	c := &v.condition
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -130,7 +130,7 @@ func (v *Server) status(h store.Host, s publish.Status, load int) HostStatus {
 		out.Connected, out.Version = true, h.Version // at another server
 	}
 	switch {
-	case h.Mark.State == store.Draining && load == 0:
+	case h.Mark.State == store.Draining && load == 0 && !mine.busy:
 		out.State = "drained"
 	case h.Mark.State != "":
 		out.State = h.Mark.State

@@ -50,6 +50,9 @@ func (s *Store) Commit(ctx context.Context, w *Write) (uint64, error) {
 	if len(p.ops) == 0 {
 		return base.Revision(), nil
 	}
+	if len(p.values) > 0 && s.reserved() {
+		return 0, s.noRoom("commit", errReserve)
+	}
 	ops := append(p.ops, clientv3.OpPut(generationKey, ""))
 	s.mine.expect(p.new, p.values)
 	// Made twice, the second finds what the first changed, and is refused: then settle sees that it is its own.
@@ -74,6 +77,7 @@ func (s *Store) Commit(ctx context.Context, w *Write) (uint64, error) {
 		return 0, s.check("commit", err)
 	}
 	if resp.Succeeded {
+		s.wrote(p.values)
 		return uint64(resp.Header.Revision), nil
 	}
 	s.mine.forget(p.values)

@@ -15,6 +15,9 @@ import (
 // keepEvery is how often the keeper looks at how much history there is.
 const keepEvery = 100 * time.Millisecond
 
+// roomPause is how long the keeper waits after it could not make room: to defragment stops every write.
+const roomPause = 2 * time.Second
+
 // history measures what etcd keeps of the past. Etcd's own compaction by revision looks every five minutes only: a store
 // that takes hundreds of large documents a second would have grown by gigabytes.
 type history struct {
@@ -63,7 +66,9 @@ func (s *Store) keepSmall(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-s.full:
-			err = s.makeRoom(ctx)
+			if err = s.makeRoom(ctx); err != nil {
+				pause(ctx, roomPause) // every write would ask for it again
+			}
 		case <-tick.C:
 			if rev, due := s.history.due(s.opt.CompactBytes, s.opt.CompactRevisions); due {
 				err = s.compact(ctx, rev)
@@ -72,6 +77,53 @@ func (s *Store) keepSmall(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			s.log.Warn("store: compaction failed", "error", err)
 		}
+	}
+}
+
+// errReserve says that what is live fills the store: compaction gives nothing back.
+var errReserve = errors.New("what is left is kept for deletions, which make room")
+
+// reserved tells whether no more than a twentieth of the quota is free: documents are not written there. A deletion is a write, too: it
+// could not be made in a store that is full, which would then stay so.
+func (s *Store) reserved() bool {
+	return s.etcd != nil && s.room.live(s.etcd.Server.Backend().SizeInUse(), 0) > s.opt.Quota-s.opt.Quota/20
+}
+
+// room adds to what etcd measures, which it does ten times a second, what was written since.
+type room struct {
+	mu       sync.Mutex
+	measured int64
+	since    int64
+}
+
+// live is how much is in use when more bytes have just been written.
+func (r *room) live(measured, more int64) int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if measured != r.measured {
+		r.measured, r.since = measured, 0
+	}
+	r.since += more
+	return r.measured + r.since
+}
+
+// wrote counts the values of a write that was made.
+func (s *Store) wrote(values map[string][]byte) {
+	s.crammed.Store(false)
+	if s.etcd == nil {
+		return
+	}
+	size := int64(0)
+	for _, v := range values {
+		size += int64(len(v))
+	}
+	s.room.live(s.etcd.Server.Backend().SizeInUse(), size)
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
 	}
 }
 
@@ -101,6 +153,19 @@ func (s *Store) makeRoom(ctx context.Context) error {
 	if _, err := s.client.AlarmDisarm(ctx, &clientv3.AlarmMember{}); err != nil {
 		return fmt.Errorf("make room: disarm: %w", err)
 	}
+	return s.tried(ctx)
+}
+
+// tried writes a key that means nothing, to know whether etcd takes writes again.
+func (s *Store) tried(ctx context.Context) error {
+	if s.reserved() {
+		return fmt.Errorf("make room: %w", errReserve)
+	}
+	if _, err := s.client.Put(ctx, roomKey, ""); err != nil {
+		return fmt.Errorf("make room: what is live fills the store: %w", err)
+	}
+	s.crammed.Store(false)
+	s.log.Warn("store: there is room again")
 	return nil
 }
 

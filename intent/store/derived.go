@@ -40,7 +40,7 @@ func (p *plan) claims() error {
 	for _, e := range p.new {
 		for _, c := range e.claims {
 			if owner, twice := want[c.Key]; twice {
-				return &InUse{c.Key, []string{owner}}
+				return &InUse{Key: c.Key, By: []string{owner}}
 			}
 			want[c.Key] = c.Owner
 		}
@@ -51,7 +51,7 @@ func (p *plan) claims() error {
 		case !held:
 			p.compares = append(p.compares, clientv3.Compare(clientv3.CreateRevision(allocPrefix+key), "=", 0))
 		case !p.gone[h.doc] && p.new[h.doc] == nil:
-			return &InUse{key, []string{h.owner}}
+			return &InUse{Key: key, By: []string{h.owner}}
 		case h.owner == owner:
 			continue
 		}

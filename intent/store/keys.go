@@ -18,6 +18,9 @@ const (
 	tokenPrefix  = rootPrefix + "token/"  // + id: join tokens, hashed
 	enrollPrefix = rootPrefix + "enroll/" // + name: hosts that joined, with their keys
 
+	// roomKey is written to see whether etcd takes writes.
+	roomKey = rootPrefix + "room"
+
 	// generationKey is written with every change that goals depend on: its revision is the generation. Without it a deletion
 	// as the last change would leave no trace, and the generation would go back at the next start.
 	generationKey = rootPrefix + "generation"

@@ -181,7 +181,7 @@ func (p *plan) inUse(key string, ranges []span) error {
 		return nil
 	}
 	slices.Sort(by)
-	return &InUse{key, slices.Compact(by)}
+	return &InUse{Key: key, By: slices.Compact(by)}
 }
 
 // refusal explains a failed comparison by what the probes found: referrers that base did not know are named, everything
@@ -201,7 +201,7 @@ func (p *plan) refusal(found []*mvccpb.KeyValue) error {
 	}
 	for at := range p.gone {
 		if len(by[at]) > 0 {
-			return &InUse{at, by[at]}
+			return &InUse{at, by[at], p.base.rev}
 		}
 	}
 	return &Conflict{p.base.rev}

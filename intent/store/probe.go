@@ -15,6 +15,9 @@ func (s *Store) Probe(ctx context.Context) (time.Duration, error) {
 	return time.Since(began), nil
 }
 
+// Crammed tells whether etcd refuses writes for lack of space, as far as this server knows.
+func (s *Store) Crammed() bool { return s.crammed.Load() }
+
 // Quota is how large the store's file may get; 0 when etcd runs elsewhere and decides that itself.
 func (s *Store) Quota() int64 {
 	if s.etcd == nil {

@@ -62,13 +62,14 @@ func (o *Options) defaults() {
 
 // Store is one server's access to the documents. All methods are safe for concurrent use.
 type Store struct {
-	opt    Options
-	log    *slog.Logger
-	client *clientv3.Client
-	etcd   *embed.Etcd // nil when not embedded
-	stop   context.CancelFunc
-	loops  sync.WaitGroup
-	full   chan struct{} // asks the keeper to make room
+	opt     Options
+	log     *slog.Logger
+	client  *clientv3.Client
+	etcd    *embed.Etcd // nil when not embedded
+	stop    context.CancelFunc
+	loops   sync.WaitGroup
+	full    chan struct{} // asks the keeper to make room
+	crammed atomic.Bool   // etcd refused a write for lack of space, and has taken none since
 
 	closing   atomic.Bool
 	closeOnce sync.Once
@@ -79,6 +80,7 @@ type Store struct {
 	changed chan struct{} // closed and replaced whenever snap is replaced
 	history history
 	mine    mine
+	room    room
 
 	beforeWatch func() // nil but in tests: runs between a load and its watch
 }

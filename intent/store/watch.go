@@ -209,7 +209,7 @@ func (s *Store) read(kv *mvccpb.KeyValue, deleted bool, old *Snapshot) (n news, 
 	n = news{key: string(kv.Key), rev: kv.ModRevision, deleted: deleted, value: kv.Value}
 	switch {
 	case strings.HasPrefix(n.key, refPrefix), strings.HasPrefix(n.key, allocPrefix), strings.HasPrefix(n.key, serverPrefix),
-		strings.HasPrefix(n.key, tokenPrefix), strings.HasPrefix(n.key, enrollPrefix):
+		strings.HasPrefix(n.key, tokenPrefix), strings.HasPrefix(n.key, enrollPrefix), n.key == roomKey:
 		return n, false
 	case deleted || !strings.HasPrefix(n.key, docPrefix):
 		return n, true
