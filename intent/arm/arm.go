@@ -127,6 +127,6 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := q.dispatch(); err != nil {
-		q.fail(err)
+		q.fail(q.missing(err))
 	}
 }

@@ -43,7 +43,7 @@ func childNotFound(id resource.ID) error {
 }
 
 func notAllowed(method string) error {
-	return fault(405, "MethodNotAllowed", "The requested resource does not support http method '%s'.", method)
+	return unserved{fault(405, "MethodNotAllowed", "The requested resource does not support http method '%s'.", method)}
 }
 
 // body is an error as JSON.

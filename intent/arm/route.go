@@ -30,7 +30,7 @@ func (q *request) dispatch() error {
 }
 
 func (q *request) unknownPath() error {
-	return fault(404, "InvalidRequestUri", "The request URI '%s' is not one of this API's.", q.URL.Path)
+	return unserved{fault(404, "InvalidRequestUri", "The request URI '%s' is not one of this API's.", q.URL.Path)}
 }
 
 // get lets only reading methods through.
@@ -107,10 +107,10 @@ func (q *request) typeOf(provider string, segments []string) (*resource.Type, er
 	}
 	for _, known := range resource.Providers() {
 		if is(known, provider) {
-			return nil, fault(404, "InvalidResourceType", "The resource type '%s' could not be found in the namespace '%s' for api version '%s'.", strings.Join(segments, "/"), known, q.apiVersion)
+			return nil, unserved{fault(404, "InvalidResourceType", "The resource type '%s' could not be found in the namespace '%s' for api version '%s'.", strings.Join(segments, "/"), known, q.apiVersion)}
 		}
 	}
-	return nil, fault(404, "InvalidResourceNamespace", "The resource namespace '%s' is invalid.", provider)
+	return nil, unserved{fault(404, "InvalidResourceNamespace", "The resource namespace '%s' is invalid.", provider)}
 }
 
 func (q *request) inResourceGroup(sub, group string, p []string) error {

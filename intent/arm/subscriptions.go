@@ -134,7 +134,7 @@ func (q *request) providersOf(sub string, p []string) error {
 	case len(p) == 0:
 		return values(q, all)
 	case len(p) > 1 || len(all) == 0:
-		return fault(404, "InvalidResourceNamespace", "The resource namespace '%s' is invalid.", strings.Join(p, "/"))
+		return unserved{fault(404, "InvalidResourceNamespace", "The resource namespace '%s' is invalid.", strings.Join(p, "/"))}
 	}
 	q.json(200, all[0])
 	return nil

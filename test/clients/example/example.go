@@ -87,7 +87,7 @@ func (s *Source) files(suffix string) ([]string, error) {
 
 // Operations lists what the module's clients can ask for, by client and method.
 func (s *Source) Operations() ([]Operation, error) {
-	files, err := s.files("_client.go")
+	files, err := s.files("client.go")
 	if err != nil {
 		return nil, err
 	}
