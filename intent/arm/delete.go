@@ -47,7 +47,7 @@ func (q *request) delete(t *resource.Type, id resource.ID) error {
 	state := op.wait(q.Context(), q.h.Wait)
 	q.h.ops.settle(op)
 	switch {
-	case t.Style == resource.Gateway: // nothing that hosts enforce; its clients know no 200
+	case t.Emptied && state == succeeded, t.Style == resource.Gateway: // nothing that hosts enforce; its clients know no 200
 		q.empty(http.StatusNoContent)
 		return nil
 	case state == succeeded:

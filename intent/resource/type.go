@@ -18,6 +18,7 @@ type Type struct {
 	Patient  bool     // its answers show no state: a PUT answers when hosts enforce it, and not before
 	Style    Style    // how its provider writes errors and states
 	Noun     string   // what its provider calls one in its texts; "": Resource
+	Emptied  bool     // DELETE that is done answers 204: its clients know no 200
 	Kept     string   // first api-version in which a PUT without children keeps them; "": never
 	Schema   *Field   // the vocabulary, in the order in which a GET answers
 

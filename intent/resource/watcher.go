@@ -6,6 +6,7 @@ var networkWatcher = &Type{
 	Words:   []string{"network", "watcher"},
 	Help:    "the place in a region that diagnostic questions are asked at",
 	Located: true,
+	Emptied: true,
 	Schema: object("", "NetworkWatcher",
 		showName(), showID(), showETag(), showType(), locationField(), tagsField(),
 		object("properties", "NetworkWatcherPropertiesFormat", showState(), thing("runningOperationIds").readOnly()).always(),
