@@ -12,7 +12,7 @@ type Reason uint16
 type Info struct {
 	Reason Reason
 	Name   string // layer, underscore, what was wrong
-	Layer  string // guard, limit, acl, flow, route, overlay, port
+	Layer  string // guard, limit, acl, flow, route, overlay, port, kernel
 	Text   string // one sentence for people
 }
 
@@ -67,6 +67,10 @@ const (
 	FlowNoFirst
 	FlowOverlap
 	FlowFragments
+	GuardHost
+	PortNotReady
+	KernelReceive
+	KernelTransmit
 	reasonCount
 )
 
@@ -120,6 +124,10 @@ var infos = [reasonCount]Info{
 	FlowNoFirst:        {FlowNoFirst, "flow_no_first", "flow", "a later fragment of no packet whose first one has passed"},
 	FlowOverlap:        {FlowOverlap, "flow_overlap", "flow", "a fragment of a packet whose fragments overlap, or one that has come already"},
 	FlowFragments:      {FlowFragments, "flow_fragments", "flow", "a fragmented packet with too many gaps"},
+	GuardHost:          {GuardHost, "guard_host", "guard", "what the host itself sends to a VM: nobody has judged it"},
+	PortNotReady:       {PortNotReady, "port_not_ready", "port", "the port's device is there, but down at one of its ends"},
+	KernelReceive:      {KernelReceive, "kernel_receive", "kernel", "lost in the kernel before it was judged: its queue was full or the device down"},
+	KernelTransmit:     {KernelTransmit, "kernel_transmit", "kernel", "lost in the kernel after it was let through: the device had no room for it"},
 }
 
 // Reasons lists every reason but None, by number.

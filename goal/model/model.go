@@ -81,12 +81,13 @@ type Model struct {
 
 	Relearn bool // segments of unknown TCP connections are judged like first packets, after a loss of all flows
 
-	host   *goal.Host
-	ports  map[uint32]*goal.Port
-	vnets  map[uint32]*vnet
-	groups map[string]*goal.Group
-	down   map[uint32]bool
-	flows  map[flowKey]*flow
+	host    *goal.Host
+	ports   map[uint32]*goal.Port
+	vnets   map[uint32]*vnet
+	groups  map[string]*goal.Group
+	down    map[uint32]bool
+	unready map[uint32]bool
+	flows   map[flowKey]*flow
 
 	now     time.Duration // since the model was made
 	buckets map[bucket]time.Duration
@@ -102,7 +103,7 @@ type vnet struct {
 
 // New returns a model of h without flows and with every port up.
 func New(h *goal.Host) *Model {
-	m := &Model{down: map[uint32]bool{}, flows: map[flowKey]*flow{}, buckets: map[bucket]time.Duration{}, datagrams: map[end][]*datagram{}}
+	m := &Model{down: map[uint32]bool{}, unready: map[uint32]bool{}, flows: map[flowKey]*flow{}, buckets: map[bucket]time.Duration{}, datagrams: map[end][]*datagram{}}
 	m.load(h)
 	return m
 }
@@ -133,6 +134,9 @@ func (m *Model) Goal() *goal.Host { return m.host }
 
 // SetDown takes a port down or up again: a port is down while its device or a part of its policy is missing.
 func (m *Model) SetDown(port uint32, down bool) { m.down[port] = down }
+
+// SetReady says whether a port's device is up at both ends; while it is not, the port gets nothing.
+func (m *Model) SetReady(port uint32, ready bool) { m.unready[port] = !ready }
 
 // Out judges a frame that the VM behind port sends, up to its delivery when the receiver is on this host.
 func (m *Model) Out(port uint32, p Packet) (Verdict, []Step) {
@@ -169,6 +173,7 @@ func Send(hosts map[string]*Model, host string, port uint32, p Packet) (Verdict,
 // Copy returns a model that goes its own way from here: what is asked of it changes nothing in m.
 func (m *Model) Copy() *Model {
 	c := *m
+	c.unready = maps.Clone(m.unready)
 	c.down, c.flows, c.buckets = maps.Clone(m.down), map[flowKey]*flow{}, maps.Clone(m.buckets)
 	for k, f := range m.flows {
 		own := *f

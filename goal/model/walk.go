@@ -25,6 +25,7 @@ func (w *walk) out() Verdict {
 	if w.m.down[w.port] {
 		return w.drop(observe.PortDown)
 	}
+	delete(w.m.unready, w.port) // a packet has come through its device
 	w.step("port", "pass")
 	if v := w.guard(port); v.Action != next {
 		return v
@@ -128,6 +129,9 @@ func (w *walk) in(port uint32, sender ...end) Verdict {
 	to := w.m.ports[port]
 	if to == nil || w.m.down[port] {
 		return w.drop(observe.PortDown)
+	}
+	if w.m.unready[port] {
+		return w.drop(observe.PortNotReady)
 	}
 	w.step("port", "pass")
 	if len(sender) == 0 {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"ringfence/goal"
+	"ringfence/host/kernel/netdev"
 	"ringfence/host/sandbox"
 	"ringfence/observe"
 	"ringfence/publish"
@@ -26,10 +27,12 @@ import (
 type Datapath interface {
 	DetachPort(index uint32) error
 	LosePort(index uint32) error
+	SetReady(index uint32, ready bool) error
 	Attached() ([]uint32, error)
 	Apply(ctx context.Context, h *goal.Host, devices func(port uint32) (ifindex int, ok bool)) error
 	Generation() uint64
 	Drops() ([]observe.Drop, error)
+	Losses() ([]observe.Drop, error)
 	Untold() (map[observe.Reason]uint64, error)
 	Traffic() ([]observe.Traffic, error)
 	Flows() ([]observe.Flow, error)
@@ -107,10 +110,11 @@ type Agent struct {
 	captures captures
 	pulse    pulse
 	board    board
-	gone     chan int       // devices that have left the host
-	told     publish.Report // reported last
-	looked   time.Time      // at the machine
-	amiss    []string       // seen then
+	seen     chan netdev.Event // of devices
+	stopped  map[int]bool      // devices that are down at one of their ends
+	told     publish.Report    // reported last
+	looked   time.Time         // at the machine
+	amiss    []string          // seen then
 
 	retryAt, resyncAt, reportAt time.Time // zero: not due
 }
@@ -145,7 +149,7 @@ func New(d Deps) *Agent {
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
-	a := &Agent{Deps: d, devices: map[uint32]device{}, absent: map[uint32]string{}, gone: make(chan int, 64), guests: newGuests(d.Sandboxes, d.Log)}
+	a := &Agent{Deps: d, devices: map[uint32]device{}, absent: map[uint32]string{}, seen: make(chan netdev.Event, 64), stopped: map[int]bool{}, guests: newGuests(d.Sandboxes, d.Log)}
 	a.answers.events.epoch = rand.Text()
 	return a
 }
@@ -164,8 +168,8 @@ func (a *Agent) Loop(ctx context.Context) {
 			a.Log.Debug("goal", "generation", g.Generation, "ports", len(g.Ports), "groups", len(g.Groups))
 			a.current, a.failed = g, 0
 			a.apply(ctx)
-		case index := <-a.gone:
-			a.lose(ctx, index)
+		case e := <-a.seen:
+			a.see(ctx, e)
 		case r := <-a.guests.results:
 			a.guests.done(r)
 			a.show()
@@ -176,6 +180,36 @@ func (a *Agent) Loop(ctx context.Context) {
 			a.resync(ctx)
 		}
 		a.guests.start(ctx)
+	}
+}
+
+// see takes note of what has become of a device.
+func (a *Agent) see(ctx context.Context, e netdev.Event) {
+	before := a.stopped[e.Index]
+	if e.Gone {
+		delete(a.stopped, e.Index)
+		a.lose(ctx, e.Index)
+		return
+	}
+	if e.Running {
+		delete(a.stopped, e.Index)
+	} else {
+		a.stopped[e.Index] = true
+	}
+	if before == !e.Running {
+		return
+	}
+	for port, d := range a.devices {
+		if d.index == e.Index {
+			a.setReady(port, d)
+		}
+	}
+}
+
+// setReady tells the data plane whether a port's device is up at both ends.
+func (a *Agent) setReady(port uint32, d device) {
+	if err := a.Datapath.SetReady(port, !a.stopped[d.index]); err != nil {
+		a.Log.Error("tell whether a port's device is up", "port", port, "error", err)
 	}
 }
 

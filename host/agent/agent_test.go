@@ -29,6 +29,7 @@ type kernel struct {
 	crash    func(step string) bool
 	ports    map[uint32]goal.Port // devices that exist
 	attached map[uint32]bool
+	stopped  map[uint32]bool
 	open     map[uint32]string // ports that the tables carry → NIC
 	served   uint64
 	ready    map[uint32]goal.Port
@@ -40,7 +41,7 @@ type kernel struct {
 type crashed struct{ step string }
 
 func newKernel() *kernel {
-	return &kernel{fail: map[string]error{}, ports: map[uint32]goal.Port{}, attached: map[uint32]bool{}, open: map[uint32]string{}, ready: map[uint32]goal.Port{}}
+	return &kernel{fail: map[string]error{}, ports: map[uint32]goal.Port{}, attached: map[uint32]bool{}, stopped: map[uint32]bool{}, open: map[uint32]string{}, ready: map[uint32]goal.Port{}}
 }
 
 // do writes a step down; it fails or kills the agent when the test asked for it. k.mu is held by the caller.
@@ -127,6 +128,9 @@ func (k *kernel) Untold() (map[observe.Reason]uint64, error) {
 func (k *kernel) Drops() ([]observe.Drop, error) {
 	return []observe.Drop{{Port: 1, Dir: observe.In, Reason: observe.ACLRule, Group: "/nsg", Rule: "securityRules/x", Packets: 3}}, nil
 }
+func (k *kernel) Losses() ([]observe.Drop, error) {
+	return []observe.Drop{{Port: 1, Dir: observe.In, Reason: observe.KernelTransmit, Packets: 3}}, nil
+}
 func (k *kernel) Traffic() ([]observe.Traffic, error) {
 	return []observe.Traffic{{Port: 1, Sent: 9}}, nil
 }
@@ -150,6 +154,15 @@ func (k *kernel) Ensure(p goal.Port) (int, error) {
 	k.attached[p.Index] = true
 	k.next++
 	return k.next, nil
+}
+
+func (k *kernel) SetReady(index uint32, ready bool) error {
+	defer k.lock()()
+	if k.stopped[index] == !ready {
+		return nil
+	}
+	k.stopped[index] = !ready
+	return k.do("ready %d %v", index, ready)
 }
 
 func (k *kernel) LosePort(index uint32) error {

@@ -153,7 +153,7 @@ func (a *Agent) Answer(question string) (json.RawMessage, error) {
 }
 
 func (a *Agent) drops() ([]DropRecord, error) {
-	all, err := a.Datapath.Drops()
+	all, err := a.dropped()
 	if err != nil {
 		return nil, err
 	}
@@ -167,6 +167,16 @@ func (a *Agent) drops() ([]DropRecord, error) {
 			Packets: d.Packets})
 	}
 	return out, nil
+}
+
+// dropped is what the programs have dropped and what the kernel has lost.
+func (a *Agent) dropped() ([]observe.Drop, error) {
+	all, err := a.Datapath.Drops()
+	if err != nil {
+		return nil, err
+	}
+	lost, err := a.Datapath.Losses()
+	return append(all, lost...), err
 }
 
 func (a *Agent) traffic() ([]TrafficRecord, error) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,7 +64,9 @@ func TestSampleOfAnAgent(t *testing.T) {
 	if f := finding(t, asked[observe.Checkup](t, a, "checkup"), "flows"); f.State != observe.Warn || !strings.Contains(f.What, "7s more") {
 		t.Errorf("%+v", f)
 	}
-	if len(got.Drops) != 1 || got.Drops[0] != (observe.DropSum{Direction: "in", Reason: "acl_rule", Packets: 3}) {
+	slices.SortFunc(got.Drops, func(a, b observe.DropSum) int { return strings.Compare(a.Reason, b.Reason) })
+	if len(got.Drops) != 2 || got.Drops[0] != (observe.DropSum{Direction: "in", Reason: "acl_rule", Packets: 3}) ||
+		got.Drops[1] != (observe.DropSum{Direction: "in", Reason: "kernel_transmit", Packets: 3}) {
 		t.Errorf("%+v", got.Drops)
 	}
 	if again := asked[observe.Sample](t, a, "metrics"); again.Drops[0].Packets != 3 || again.Packets["sent"] != 9 {

@@ -78,6 +78,9 @@ func (a *Agent) enforce(ctx context.Context) (applied bool, err error) {
 		}
 	}
 	err = a.Datapath.Apply(ctx, a.current, a.device)
+	for port, d := range a.devices {
+		a.setReady(port, d)
+	}
 	a.serving.Set(a.current)
 	if err != nil {
 		return false, errors.Join(append(faults, fmt.Errorf("program the kernel: %w", err))...)

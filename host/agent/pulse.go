@@ -89,7 +89,7 @@ func (r *rising[K, G]) take(now map[K]uint64, group func(K) G) map[G]uint64 {
 
 // sample is the answer to the question "metrics".
 func (a *Agent) sample() (observe.Sample, error) {
-	drops, err := a.Datapath.Drops()
+	drops, err := a.dropped()
 	if err != nil {
 		return observe.Sample{}, err
 	}

@@ -104,12 +104,12 @@ func (a *Agent) live(ctx context.Context, stream *publish.Client, events func(co
 	return nil
 }
 
-// watchDevices tells the loop which devices go, until ctx ends. Where the kernel could not say, the next look at everything finds it.
+// watchDevices tells the loop which devices go, and which are up, until ctx ends. Where the kernel could not say, the next look at everything finds it.
 func (a *Agent) watchDevices(ctx context.Context) {
 	for ctx.Err() == nil {
-		err := netdev.WatchGone(ctx, func(index int) {
+		err := netdev.Watch(ctx, func(e netdev.Event) {
 			select {
-			case a.gone <- index:
+			case a.seen <- e:
 			case <-ctx.Done():
 			}
 		})

@@ -97,7 +97,7 @@ func (d *Datapath) Apply(ctx context.Context, h *goal.Host, devices func(port ui
 		err = errors.Join(u.faults...)
 	}
 	if err == nil {
-		err = d.coll.Maps["host_meta"].Put(uint32(0), meta{Generation: h.Generation})
+		err = d.changeMeta(func(m *meta) { m.Generation = h.Generation })
 	}
 	if err != nil {
 		return fmt.Errorf("datapath: %w", err)

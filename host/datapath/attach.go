@@ -11,6 +11,9 @@ import (
 	"ringfence/host/kernel/bpf"
 )
 
+// A port's device has a third one, which lets nothing through that the host itself sends there.
+const sentSuffix = "-sent"
+
 // Every device has two links: the program of its place, and behind it one that drops and counts whatever comes that far.
 // The second is put on first and taken off last.
 const closedSuffix = "-closed"
@@ -31,7 +34,20 @@ func (d *Datapath) attach(program, name string, ifindex int) error {
 
 func (d *Datapath) detach(name string) error {
 	pin := filepath.Join(d.opts.links(), name)
-	return errors.Join(bpf.Detach(pin), bpf.Detach(pin+closedSuffix))
+	return errors.Join(bpf.Detach(pin), bpf.Detach(pin+closedSuffix), bpf.Detach(pin+sentSuffix))
+}
+
+// guard lets only what the programs have judged go out of a port's device. While programs of another layout are in force it waits for the
+// own ones, which know the pass.
+func (d *Datapath) guard(name string, ifindex int) error {
+	pin := filepath.Join(d.opts.links(), name+sentSuffix)
+	if d.older != nil {
+		return nil
+	}
+	if err := bpf.Attach(d.coll.Programs["port_in"], ifindex, bpf.Sent, pin); err != nil {
+		return fmt.Errorf("datapath: %s: %w", name, err)
+	}
+	return nil
 }
 
 func portLink(index uint32) string { return "port-" + strconv.FormatUint(uint64(index), 10) }
@@ -41,6 +57,9 @@ func portLink(index uint32) string { return "port-" + strconv.FormatUint(uint64(
 func (d *Datapath) AttachPort(ifindex int, index uint32) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err := d.guard(portLink(index), ifindex); err != nil {
+		return err
+	}
 	return d.attach("port_out", portLink(index), ifindex)
 }
 
@@ -67,6 +86,31 @@ func (d *Datapath) LosePort(index uint32) error {
 		s.word = w
 	}
 	return d.detach(portLink(index))
+}
+
+// SetReady says whether a port's device is up at both ends. While it is not, what would be handed to it is dropped by name: the kernel
+// would lose it and tell nobody. A port that is not programmed yet begins as ready.
+func (d *Datapath) SetReady(index uint32, ready bool) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.kernel.ports[index]
+	if s == nil {
+		return nil
+	}
+	var now portWord // the programs themselves find out that a device is up again
+	if err := d.coll.Maps["port_words"].Lookup(s.slot, &now); err != nil {
+		return fmt.Errorf("datapath: port %d: %w", index, err)
+	}
+	w := s.word.readied(ready)
+	if w == now {
+		s.word = w
+		return nil
+	}
+	if err := d.coll.Maps["port_words"].Put(s.slot, w); err != nil {
+		return fmt.Errorf("datapath: port %d: %w", index, err)
+	}
+	s.word = w
+	return nil
 }
 
 // AttachOverlay puts the programs on the collect-metadata VXLAN device.
@@ -109,6 +153,7 @@ func (d *Datapath) relink() error {
 	if err != nil {
 		return fmt.Errorf("pinned links: %w", err)
 	}
+	ports := map[string]int{}
 	for _, e := range entries {
 		pin := filepath.Join(d.opts.links(), e.Name())
 		ifindex := bpf.Device(pin)
@@ -118,10 +163,21 @@ func (d *Datapath) relink() error {
 			}
 			continue
 		}
+		if strings.HasSuffix(e.Name(), sentSuffix) {
+			continue
+		}
 		if err := bpf.Attach(d.coll.Programs[programOf(e.Name())], ifindex, bpf.First, pin); err != nil {
 			return err
 		}
+		if programOf(e.Name()) == "port_out" {
+			ports[e.Name()] = ifindex
+		}
 		if err := d.opts.die("link"); err != nil {
+			return err
+		}
+	}
+	for name, ifindex := range ports { // last: they let through only what programs send that know the pass
+		if err := bpf.Attach(d.coll.Programs["port_in"], ifindex, bpf.Sent, filepath.Join(d.opts.links(), name+sentSuffix)); err != nil {
 			return err
 		}
 	}

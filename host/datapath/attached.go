@@ -16,7 +16,7 @@ func (d *Datapath) Attached() ([]uint32, error) {
 	}
 	var out []uint32
 	for _, e := range entries {
-		text, ok := strings.CutPrefix(strings.TrimSuffix(e.Name(), closedSuffix), "port-")
+		text, ok := strings.CutPrefix(strings.TrimSuffix(strings.TrimSuffix(e.Name(), closedSuffix), sentSuffix), "port-")
 		if index, err := strconv.ParseUint(text, 10, 32); ok && err == nil {
 			out = append(out, uint32(index))
 		}

@@ -6,7 +6,9 @@
 package datapath
 
 import (
+	"crypto/rand"
 	_ "embed"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -175,6 +177,15 @@ func (d *Datapath) start(lost, middle bool) error {
 			d.opts.Log.Warn("ports and flows of the programs in force are not taken over", "error", err)
 		}
 	}
+	if err := d.changeMeta(func(m *meta) {
+		if m.Pass == 0 {
+			var b [8]byte
+			rand.Read(b[:])
+			m.Pass = binary.LittleEndian.Uint64(b[:]) | 1
+		}
+	}); err != nil {
+		return err
+	}
 	if err := d.kernel.read(d.coll); err != nil {
 		return err
 	}
@@ -279,6 +290,19 @@ func (d *Datapath) configure(change func(*hostConfig)) error {
 	change(&c)
 	if err := m.Put(uint32(0), c); err != nil {
 		return fmt.Errorf("write host configuration: %w", err)
+	}
+	return nil
+}
+
+// changeMeta changes what the agent keeps for its successors.
+func (d *Datapath) changeMeta(change func(*meta)) error {
+	var m meta
+	if err := d.coll.Maps["host_meta"].Lookup(uint32(0), &m); err != nil {
+		return fmt.Errorf("read host's own: %w", err)
+	}
+	change(&m)
+	if err := d.coll.Maps["host_meta"].Put(uint32(0), m); err != nil {
+		return fmt.Errorf("write host's own: %w", err)
 	}
 	return nil
 }

@@ -22,7 +22,8 @@ type hostConfig struct {
 
 type meta struct {
 	Generation uint64
-	Unused     [7]uint64
+	Pass       uint64 // frames carry it that the programs send on a device; not zero
+	Unused     [6]uint64
 }
 
 // How a frame gets to the other end of a port's device.
@@ -54,11 +55,12 @@ type rateRecord struct{ Gap, Burst uint32 }
 // bucketRecord is what a port has taken out of its buckets.
 type bucketRecord struct{ Until [8]uint64 }
 
-// portWord publishes one half of a port's record: half:1 up:1 unused:6 incarnation:16 slot:16 acl_epoch:24.
+// portWord publishes one half of a port's record: half:1 up:1 unready:1 unused:5 incarnation:16 slot:16 acl_epoch:24.
 type portWord uint64
 
 func (w portWord) half() uint32        { return uint32(w & 1) }
 func (w portWord) up() bool            { return w>>1&1 == 1 }
+func (w portWord) unready() bool       { return w&4 != 0 }
 func (w portWord) incarnation() uint16 { return uint16(w >> 8) }
 func (w portWord) epoch() uint32       { return uint32(w >> 40) }
 
@@ -71,6 +73,14 @@ func makePortWord(half uint32, up bool, incarnation uint16, slot, epoch uint32) 
 		w |= 2
 	}
 	return w
+}
+
+// readied is w with the device up at both ends, or not.
+func (w portWord) readied(ready bool) portWord {
+	if ready {
+		return w &^ 4
+	}
+	return w | 4
 }
 
 // blobWord says where a blob is: class:8 slot:24 epoch:32.

@@ -28,7 +28,7 @@ func (u *update) placePort(p *goal.Port) error {
 			return fmt.Errorf("port %d: %w", p.Index, err)
 		}
 	}
-	w := makePortWord(s.word.half(), false, s.word.incarnation()+1, s.slot, s.word.epoch())
+	w := makePortWord(s.word.half(), false, s.word.incarnation()+1, s.slot, s.word.epoch()).readied(!s.word.unready())
 	if err := u.maps("port_words").Put(s.slot, w); err != nil {
 		return fmt.Errorf("port %d: %w", p.Index, err)
 	}
@@ -80,7 +80,7 @@ func (u *update) publishPort(p *goal.Port, s *portState) error {
 	if r == s.record && up == s.word.up() && epoch == s.word.epoch() {
 		return nil
 	}
-	w := makePortWord(s.word.half()^1, up, s.word.incarnation(), s.slot, epoch)
+	w := makePortWord(s.word.half()^1, up, s.word.incarnation(), s.slot, epoch).readied(!s.word.unready())
 	if err := u.maps("port_records").Put(s.slot*2+w.half(), r); err != nil {
 		return err
 	}

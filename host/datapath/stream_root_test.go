@@ -177,6 +177,9 @@ func (h *wireHost) balance() error {
 		delivered += x.Delivered
 	}
 	for _, x := range drops {
+		if x.Reason == observe.GuardHost {
+			continue // no VM sent it
+		}
 		if x.Port != 0 && x.Dir == observe.Out || x.Port != 0 && len(h.goal.Ports) > 1 {
 			ended += x.Packets
 		}

@@ -54,18 +54,16 @@ func (d *Datapath) Missing(ports []uint32) []string {
 			out = append(out, "map "+name+" is not pinned")
 		}
 	}
-	links := []string{"overlay", "service"}
+	links := []string{"overlay", "overlay" + closedSuffix, "service", "service" + closedSuffix}
 	for _, p := range ports {
-		links = append(links, portLink(p))
+		links = append(links, portLink(p), portLink(p)+closedSuffix, portLink(p)+sentSuffix)
 	}
-	for _, name := range links {
-		for _, link := range []string{name, name + closedSuffix} {
-			pin := filepath.Join(d.opts.links(), link)
-			if _, err := os.Stat(pin); err != nil {
-				out = append(out, "link "+link+" is not pinned")
-			} else if bpf.Device(pin) == 0 {
-				out = append(out, "link "+link+" is on no device")
-			}
+	for _, link := range links {
+		pin := filepath.Join(d.opts.links(), link)
+		if _, err := os.Stat(pin); err != nil {
+			out = append(out, "link "+link+" is not pinned")
+		} else if bpf.Device(pin) == 0 {
+			out = append(out, "link "+link+" is on no device")
 		}
 	}
 	return out

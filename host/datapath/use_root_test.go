@@ -22,7 +22,7 @@ func TestUse(t *testing.T) {
 			t.Errorf("%d of %d flows (%v), want 2 of %d", used, limit, err, want)
 		}
 		all := []string{"link overlay is not pinned", "link overlay-closed is not pinned", "link service is not pinned", "link service-closed is not pinned",
-			"link port-1 is not pinned", "link port-1-closed is not pinned"}
+			"link port-1 is not pinned", "link port-1-closed is not pinned", "link port-1-sent is not pinned"}
 		if got := j.d.Missing([]uint32{1}); !slices.Equal(got, all) {
 			t.Errorf("missing is %q", got)
 		}

@@ -54,7 +54,7 @@ INLINE int answered(struct __sk_buff *skb, struct pkt *p, struct port *port, u32
 	note(skb, p, ACT_ANSWER, 0, 0);
 	if (skb->pkt_type != PACKET_HOST)
 		bpf_skb_change_type(skb, PACKET_HOST);
-	return hand(port->ifindex, port->kind);
+	return hand(skb, port->ifindex, port->kind);
 }
 
 // The sender's flow and route, then the receiver's layers when it is on this host.
@@ -173,6 +173,10 @@ int port_out(struct __sk_buff *skb)
 		p->now = skb->tstamp;
 	if (!PORT_UP(word))
 		return drop(skb, p, PORT_DOWN);
+	if (PORT_UNREADY(word) && !tracing) { // this frame has come through it: the agent has not heard yet
+		__sync_val_compare_and_swap(at, word, word & ~(u64)PORT_UNREADY_BIT);
+		word &= ~(u64)PORT_UNREADY_BIT;
+	}
 	p->vni = port->vni;
 	p->vnet = port->vnet;
 	read_packet(skb, p);
@@ -334,6 +338,8 @@ int service_in(struct __sk_buff *skb)
 	struct port *port = bpf_map_lookup_elem(&port_records, &record);
 	if (!port || !PORT_UP(word))
 		return drop(skb, p, PORT_DOWN);
+	if (PORT_UNREADY(word))
+		return drop(skb, p, PORT_NOT_READY);
 	if (socket && (!port->has4 || readdress(skb, p, IP4_DST, p->dst.w[3], port->ip4[0])))
 		return drop(skb, p, INTERNAL);
 	count(skb, p->slot, IN, SERVED);
@@ -353,6 +359,29 @@ int uplink_in(struct __sk_buff *skb)
 	if (p->ether == ETH_ARP && !skb->vlan_present)
 		return TC_PASS;
 	return drop(skb, p, UPLINK_CLOSED);
+}
+
+// What the host itself sends on a port's device: its stack, a socket on the device. A VM gets only what the programs have judged; they
+// hand it to the other end of a veth, which does not come by here, or send it on a tap with the pass, which no socket can write.
+SEC("tcx/egress")
+int port_in(struct __sk_buff *skb)
+{
+	u32 none = 0, ifindex = skb->ifindex;
+	u64 *meta = bpf_map_lookup_elem(&host_meta, &none);
+
+	if (meta && meta[PASS] && skb->cb[2] == (u32)meta[PASS] && skb->cb[3] == (u32)(meta[PASS] >> 32))
+		return TC_PASS;
+	struct pkt *p = fresh_packet(IN);
+	if (!p)
+		return TC_DROP;
+	p->slot = port_of(ifindex);
+	u32 slot = p->slot;
+	u64 *word = bpf_map_lookup_elem(&port_words, &slot);
+	u32 record = slot * 2 + (word ? PORT_HALF(*word) : 0);
+	struct port *port = bpf_map_lookup_elem(&port_records, &record);
+	p->index = slot && port ? port->index : 0;
+	read_packet(skb, p);
+	return drop(skb, p, GUARD_HOST);
 }
 
 // Stands behind every other program: should that one's link be lost, nothing passes.

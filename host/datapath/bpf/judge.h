@@ -121,6 +121,8 @@ GLOBAL int receive(struct pkt *p, u32 slot, be32 host)
 	p->index = port && slot ? port->index : p->to.port;
 	if (!up)
 		return PORT_DOWN;
+	if (PORT_UNREADY(word))
+		return PORT_NOT_READY;
 	TRACE(p, f ? STEP_HIT : STEP_MISS);
 	p->ifindex = port->ifindex;
 	p->kind = port->kind;

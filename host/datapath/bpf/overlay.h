@@ -4,10 +4,18 @@
 #include "guard.h"
 
 // Gives a frame to the other end of a port's device: of a veth the end in the VM's namespace takes it in here and now; a tap sends it
-// to the program that reads there.
-INLINE int hand(u32 ifindex, u32 kind)
+// to the program that reads there, and it needs the pass to get by port_in.
+INLINE int hand(struct __sk_buff *skb, u32 ifindex, u32 kind)
 {
-	return kind == KIND_TAP ? bpf_redirect(ifindex, 0) : bpf_redirect_peer(ifindex, 0);
+	if (kind != KIND_TAP)
+		return bpf_redirect_peer(ifindex, 0);
+	u32 none = 0;
+	u64 *meta = bpf_map_lookup_elem(&host_meta, &none);
+	if (meta && !testing) { // a test run reads its verdict there
+		skb->cb[2] = meta[PASS];
+		skb->cb[3] = meta[PASS] >> 32;
+	}
+	return bpf_redirect(ifindex, 0);
 }
 
 // Hands the frame to the VM behind a port: addressed to it, from the gateway.
@@ -20,7 +28,7 @@ INLINE int deliver(struct __sk_buff *skb, struct pkt *p, u32 ifindex, u32 kind, 
 	copy(data + 6, gateway, 6);
 	if (skb->pkt_type != PACKET_HOST)
 		bpf_skb_change_type(skb, PACKET_HOST);
-	return hand(ifindex, kind);
+	return hand(skb, ifindex, kind);
 }
 
 // The largest packet that this frame is on the wire, without its Ethernet header.

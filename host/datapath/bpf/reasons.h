@@ -51,5 +51,9 @@ enum reason {
 	FLOW_NO_FIRST = 46, // a later fragment of no packet whose first one has passed
 	FLOW_OVERLAP = 47, // a fragment of a packet whose fragments overlap, or one that has come already
 	FLOW_FRAGMENTS = 48, // a fragmented packet with too many gaps
-	REASONS = 49,
+	GUARD_HOST = 49, // what the host itself sends to a VM: nobody has judged it
+	PORT_NOT_READY = 50, // the port's device is there, but down at one of its ends
+	KERNEL_RECEIVE = 51, // lost in the kernel before it was judged: its queue was full or the device down
+	KERNEL_TRANSMIT = 52, // lost in the kernel after it was let through: the device had no room for it
+	REASONS = 53,
 };

@@ -23,9 +23,11 @@ struct config {
 };
 
 // A port's word publishes its record. It is what changes when a port changes; it is never equal for two ports.
-// half:1 up:1 unused:6 incarnation:16 slot:16 acl_epoch:24
+// half:1 up:1 unready:1 unused:5 incarnation:16 slot:16 acl_epoch:24
 #define PORT_HALF(w) ((w) & 1)
 #define PORT_UP(w) ((w) >> 1 & 1)
+#define PORT_UNREADY_BIT 4
+#define PORT_UNREADY(w) ((w) >> 2 & 1) // its device is down at one of its ends
 #define PORT_KEY(w) ((u32)((w) >> 8)) // incarnation and slot: names the port in the flow table
 #define PORT_EPOCH(w) ((u32)((w) >> 40))
 
@@ -198,7 +200,8 @@ struct class_key {
 
 // Numbers of entries that Options sets are replaced when the objects are loaded.
 MAP(host_config, MAP_ARRAY, u32, struct config, 1);
-MAP(host_meta, MAP_ARRAY, u32, u64[8], 1); // the agent's own: generation and layout
+MAP(host_meta, MAP_ARRAY, u32, u64[8], 1); // the agent's own: generation; and the pass
+#define PASS 1 // in host_meta: the number that frames carry which the programs send on a device, for port_in
 #define DEVICES 16384 // ifindexes below it are looked up in an array
 MAP(device_slots, MAP_ARRAY, u32, u32, DEVICES); // ifindex → slot
 MAP(device_ports, MAP_HASH, u32, u32, 1024);     // the same for larger ones

@@ -16,9 +16,10 @@ type Place int
 const (
 	First Place = iota
 	Last
+	Sent // first of what looks at frames that the host sends there; the others look at those that come in
 )
 
-// Attach puts p on the ingress of the device and pins the link at pin. A link that is pinned there already and still on the
+// Attach puts p on the device and pins the link at pin. A link that is pinned there already and still on the
 // device gets the program in one step, without a moment in which none is attached.
 func Attach(p *ebpf.Program, ifindex int, place Place, pin string) error {
 	old, err := link.LoadPinnedLink(pin, nil)
@@ -37,11 +38,14 @@ func Attach(p *ebpf.Program, ifindex int, place Place, pin string) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("pinned link %s: %w", pin, err)
 	}
-	anchor := link.Head()
-	if place == Last {
+	anchor, way := link.Head(), ebpf.AttachTCXIngress
+	switch place {
+	case Last:
 		anchor = link.Tail()
+	case Sent:
+		way = ebpf.AttachTCXEgress
 	}
-	l, err := link.AttachTCX(link.TCXOptions{Interface: ifindex, Program: p, Attach: ebpf.AttachTCXIngress, Anchor: anchor})
+	l, err := link.AttachTCX(link.TCXOptions{Interface: ifindex, Program: p, Attach: way, Anchor: anchor})
 	if err != nil {
 		return fmt.Errorf("attach to device %d: %w", ifindex, err)
 	}

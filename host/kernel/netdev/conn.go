@@ -66,27 +66,41 @@ func (c *Conn) fail(err error, format string, args ...any) error {
 	return fmt.Errorf("%s%s: %w", fmt.Sprintf(format, args...), c.where(), err)
 }
 
+// Lost counts packets that the kernel has lost at a device since it was made.
+type Lost struct{ Received, Sent uint64 }
+
 // Link is what a device is.
 type Link struct {
-	Name   string
-	Index  int
-	Kind   string // veth, bridge, vxlan …
-	MAC    net.HardwareAddr
-	MTU    int
-	Up     bool
-	Ready  bool   // up, and the kernel has noticed the carrier: what is sent before is lost
-	Peer   int    // the index of a veth's other end, in its namespace
-	Alias  string // text that a fresh process recognises its own by
-	Tap    bool
-	Master int // index of the bridge that it is in, 0: none
+	Name    string
+	Index   int
+	Kind    string // veth, bridge, vxlan …
+	MAC     net.HardwareAddr
+	MTU     int
+	Up      bool
+	Ready   bool // up, and the kernel has noticed the carrier: what is sent before is lost
+	Running bool // up here and at its other end
+	Lost    Lost
+	Peer    int    // the index of a veth's other end, in its namespace
+	Alias   string // text that a fresh process recognises its own by
+	Tap     bool
+	Master  int // index of the bridge that it is in, 0: none
 }
 
 func linkOf(l netlink.Link) Link {
 	a := l.Attrs()
 	t, tun := l.(*netlink.Tuntap)
-	return Link{Tap: tun && t.Mode == netlink.TUNTAP_MODE_TAP, Master: a.MasterIndex,
+	var lost Lost
+	if a.Statistics != nil {
+		lost = Lost{a.Statistics.RxDropped, a.Statistics.TxDropped}
+	}
+	return Link{Running: running(a.RawFlags), Lost: lost, Tap: tun && t.Mode == netlink.TUNTAP_MODE_TAP, Master: a.MasterIndex,
 		Name: a.Name, Index: a.Index, Kind: l.Type(), MAC: a.HardwareAddr, MTU: a.MTU,
 		Up: a.Flags&net.FlagUp != 0, Ready: a.OperState == netlink.OperUp, Peer: a.ParentIndex, Alias: a.Alias}
+}
+
+func running(flags uint32) bool {
+	const up = unix.IFF_UP | unix.IFF_LOWER_UP
+	return flags&up == up
 }
 
 // Link returns the device name; ok is false when there is none.

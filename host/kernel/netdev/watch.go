@@ -8,12 +8,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// WatchGone calls fn with the index of every device that leaves the caller's namespace, until ctx ends. What happened before it listens,
-// and what the kernel could not tell because too much happened at once, the caller must find out by looking.
-func WatchGone(ctx context.Context, fn func(index int)) error {
+// Event is what has become of a device.
+type Event struct {
+	Index   int
+	Gone    bool
+	Running bool // up here and at its other end
+}
+
+// Watch calls fn for every device that is in the caller's namespace, and for each that changes or leaves it, until ctx ends. What the
+// kernel could not tell because too much happened at once, the caller must find out by looking.
+func Watch(ctx context.Context, fn func(Event)) error {
 	updates, done := make(chan netlink.LinkUpdate, 64), make(chan struct{})
 	lost := make(chan error, 1)
-	err := netlink.LinkSubscribeWithOptions(updates, done, netlink.LinkSubscribeOptions{ReceiveBufferSize: 1 << 20, ErrorCallback: func(err error) {
+	err := netlink.LinkSubscribeWithOptions(updates, done, netlink.LinkSubscribeOptions{ListExisting: true, ReceiveBufferSize: 1 << 20, ErrorCallback: func(err error) {
 		select {
 		case lost <- err:
 		default:
@@ -40,9 +47,11 @@ func WatchGone(ctx context.Context, fn func(index int)) error {
 					return fmt.Errorf("watch devices: the kernel tells nothing more")
 				}
 			}
-			if u.Header.Type == unix.RTM_DELLINK {
-				fn(int(u.Index))
+			if u.Family != unix.AF_UNSPEC {
+				continue // a bridge tells of its ports
 			}
+			gone := u.Header.Type == unix.RTM_DELLINK
+			fn(Event{Index: int(u.Index), Gone: gone, Running: !gone && running(u.Attrs().RawFlags)})
 		}
 	}
 }
