@@ -22,7 +22,7 @@ func TestTheDocumentsAreCurrent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		parts += strings.Count(string(b), "<!-- generated: ")
+		parts += strings.Count(string(b), "<!-- generated: ") - len(byTests.FindAllString(string(b), -1))
 		text, err := fill(string(b))
 		if err != nil {
 			t.Fatalf("%s: %v", f, err)
