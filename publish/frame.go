@@ -39,8 +39,12 @@ func readFrame(r io.Reader, limit int) (*message, error) {
 
 func decode(body []byte) (*message, error) {
 	var m message
-	if err := json.Unmarshal(body, &m); err != nil {
+	d := json.NewDecoder(bytes.NewReader(body))
+	if err := d.Decode(&m); err != nil {
 		return nil, fmt.Errorf("%w: %w", errFrame, err)
+	}
+	if err := m.takeParts(body[d.InputOffset():]); err != nil {
+		return nil, err
 	}
 	set := 0
 	for _, is := range []bool{m.Hello != nil, m.Goal != nil, m.Ack != nil, m.Report != nil, m.Ask != nil, m.Answer != nil, m.Call != nil, m.Reply != nil,
@@ -55,10 +59,46 @@ func decode(body []byte) (*message, error) {
 	return &m, nil
 }
 
+// takeParts gives a goal the parts that follow its JSON; behind anything else nothing follows.
+func (m *message) takeParts(rest []byte) error {
+	if m.Goal != nil && len(m.Goal.Sizes) > 0 {
+		for _, n := range m.Goal.Sizes {
+			if n < 0 || n > len(rest) {
+				return fmt.Errorf("%w: a part of %d bytes, %d are left", errFrame, n, len(rest))
+			}
+			m.Goal.Parts = append(m.Goal.Parts, rest[:n:n])
+			rest = rest[n:]
+		}
+		m.Goal.Sizes = nil
+	}
+	if len(bytes.TrimSpace(rest)) > 0 {
+		return fmt.Errorf("%w: %d bytes too many", errFrame, len(rest))
+	}
+	return nil
+}
+
+// apart is a message as it is written: its JSON without the parts of a goal, and these.
+func (m *message) apart() (*message, []json.RawMessage) {
+	if m.Goal == nil || len(m.Goal.Parts) == 0 {
+		return m, nil
+	}
+	f, out := *m.Goal, *m
+	f.Parts, f.Sizes = nil, make([]int, len(m.Goal.Parts))
+	for i, p := range m.Goal.Parts {
+		f.Sizes[i] = len(p)
+	}
+	out.Goal = &f
+	return &out, m.Goal.Parts
+}
+
 func writeFrame(w io.Writer, m *message) error {
+	m, parts := m.apart()
 	body, err := json.Marshal(m)
 	if err != nil {
 		return fmt.Errorf("encode frame: %w", err)
+	}
+	for _, p := range parts {
+		body = append(body, p...)
 	}
 	if len(body) > maxFrame {
 		return fmt.Errorf("frame of %d bytes: at most %d expected", len(body), maxFrame)

@@ -92,7 +92,7 @@ func encode[T any](e *encoder, value *T) (part, error) {
 	if ok {
 		return p, nil
 	}
-	body, err := json.Marshal(value)
+	body, err := write(value)
 	if err != nil {
 		return part{}, err
 	}
@@ -101,6 +101,25 @@ func encode[T any](e *encoder, value *T) (part, error) {
 	defer e.mu.Unlock()
 	e.now[key] = p
 	return p, nil
+}
+
+// write gives a part's bytes: a group is large and has a form of its own, which does not begin as JSON does.
+func write(value any) ([]byte, error) {
+	if g, ok := value.(*goal.Group); ok {
+		return goal.AppendGroup(nil, g), nil
+	}
+	return json.Marshal(value)
+}
+
+// read is the reverse; a group may also be JSON, from a server of another age.
+func read(body []byte, value any) error {
+	g, ok := value.(*goal.Group)
+	if !ok || len(body) > 0 && body[0] == '{' {
+		return json.Unmarshal(body, value)
+	}
+	var err error
+	*g, err = goal.ReadGroup(body)
+	return err
 }
 
 // take makes a goal's manifest.
@@ -184,7 +203,7 @@ func gather[T any](b *builder, names []Hash) ([]T, error) {
 				return nil, fmt.Errorf("part %q was never sent", h)
 			}
 			v = new(T)
-			if err := json.Unmarshal(body, v); err != nil {
+			if err := read(body, v); err != nil {
 				return nil, fmt.Errorf("part %q: %w", h, err)
 			}
 		}

@@ -122,5 +122,6 @@ type goalFrame struct {
 	Ports  []Hash            `json:"ports,omitempty"`
 	VNets  []Hash            `json:"vnets,omitempty"`
 	Groups []Hash            `json:"groups,omitempty"`
-	Parts  []json.RawMessage `json:"parts,omitempty"`
+	Sizes  []int             `json:"sizes,omitempty"` // of the parts, which follow the JSON as they are
+	Parts  []json.RawMessage `json:"parts,omitempty"` // how servers sent them before; read, never written
 }
