@@ -1,5 +1,5 @@
-// capture: every packet of a port that somebody looks at, as it came, with what became of it. Traffic pays a load and a branch while
-// nobody looks.
+// capture: every packet of a port that somebody looks at, as it came, with what became of it. A packet pays a load and a branch while
+// nobody looks, a call while somebody does.
 #pragma once
 #include "packet.h"
 

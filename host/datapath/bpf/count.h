@@ -10,7 +10,7 @@ enum outcome { SENT = 56, DELIVERED, LOCAL, ENCAP, SERVICE, ANSWERED, SERVED };
 // The slot of the port that a device belongs to, 0 when it is none.
 INLINE u32 port_of(u32 ifindex)
 {
-	u32 *slot = ifindex < DEVICES ? bpf_map_lookup_elem(&device_slots, &ifindex) : bpf_map_lookup_elem(&device_ports, &ifindex);
+	u32 *slot = ifindex < DEVICES ? LOOKUP(device_slots, &ifindex) : LOOKUP(device_ports, &ifindex);
 	return slot ? *slot : 0;
 }
 

@@ -64,18 +64,21 @@ INLINE int forward(struct __sk_buff *skb, struct pkt *p, struct port *port, u64 
 	p->sender = PORT_KEY(word);
 	as_quoted(p);
 	struct flow *f = current_flow(p, port, word, OUT);
-	TRACE(p, f ? STEP_HIT : STEP_MISS);
 	int r, moved = 0;
 	u64 dest = 0;
 
 	if (f) {
+		TRACE(p, STEP_HIT);
 		moved = p->error ? GOES_ON : touch(f, p, OUT, slot, port->idle);
 		if (moved == NOT_NOW)
 			return drop(skb, p, FLOW_STATE);
 		if (f->fwd_epoch == epoch)
 			dest = *(volatile u64 *)&f->dest;
-	} else if ((r = judge_new(p, port, OUT)))
-		return drop(skb, p, r);
+	} else {
+		TRACE(p, STEP_MISS);
+		if ((r = judge_new(p, port, OUT)))
+			return drop(skb, p, r);
+	}
 
 	if (!dest) {
 		if (!p->located && (r = locate(p)))

@@ -15,8 +15,9 @@ enum {
 enum { IDLE_OPENING = 60, IDLE_CLOSED = 10, IDLE_ECHO = 60 }; // seconds
 enum { GOES_ON = 0, MOVED, NOT_NOW };
 
-INLINE void key4(struct flow_key4 *k, const struct pkt *p, u32 port, u32 dir)
+INLINE struct flow_key4 *key4(struct pkt *p, u32 port, u32 dir)
 {
+	struct flow_key4 *k = &p->key4;
 	zero(k, sizeof(*k));
 	k->port = port;
 	k->proto = p->proto;
@@ -24,10 +25,12 @@ INLINE void key4(struct flow_key4 *k, const struct pkt *p, u32 port, u32 dir)
 	k->remote = dir == OUT ? p->dst.w[3] : p->src.w[3];
 	k->lport = dir == OUT ? p->ksrc : p->kdst;
 	k->rport = dir == OUT ? p->kdst : p->ksrc;
+	return k;
 }
 
-INLINE void key6(struct flow_key6 *k, const struct pkt *p, u32 port, u32 dir)
+INLINE struct flow_key6 *key6(struct pkt *p, u32 port, u32 dir)
 {
+	struct flow_key6 *k = &p->key6;
 	zero(k, sizeof(*k));
 	k->port = port;
 	k->proto = p->proto;
@@ -35,18 +38,14 @@ INLINE void key6(struct flow_key6 *k, const struct pkt *p, u32 port, u32 dir)
 	k->remote = dir == OUT ? p->dst : p->src;
 	k->lport = dir == OUT ? p->ksrc : p->kdst;
 	k->rport = dir == OUT ? p->kdst : p->ksrc;
+	return k;
 }
 
-INLINE struct flow *find_any(const struct pkt *p, u32 port, u32 dir)
+INLINE struct flow *find_any(struct pkt *p, u32 port, u32 dir)
 {
-	if (p->family == 4) {
-		struct flow_key4 k;
-		key4(&k, p, port, dir);
-		return bpf_map_lookup_elem(&flows4, &k);
-	}
-	struct flow_key6 k;
-	key6(&k, p, port, dir);
-	return bpf_map_lookup_elem(&flows6, &k);
+	if (p->family == 4)
+		return LOOKUP(flows4, key4(p, port, dir));
+	return LOOKUP(flows6, key6(p, port, dir));
 }
 
 INLINE void kill(struct flow *f) { __sync_val_compare_and_swap(&f->state, FLOW_LIVE, FLOW_DEAD); }
@@ -59,7 +58,7 @@ INLINE u32 doing(const struct pkt *p) { return p->tcp_flags & (SYN | ACK | RST |
 // A SYN on a closed connection opens another one: it is judged like the first packet that it is.
 INLINE int reopens(const struct flow *f, const struct pkt *p) { return p->proto == TCP && closed_tcp(f->tcp) && doing(p) == SYN; }
 
-INLINE struct flow *find_flow(const struct pkt *p, u32 port, u32 dir)
+INLINE struct flow *find_flow(struct pkt *p, u32 port, u32 dir)
 {
 	struct flow *f = find_any(p, port, dir);
 	if (!f || f->state != FLOW_LIVE)
@@ -143,16 +142,11 @@ INLINE int touch(struct flow *f, const struct pkt *p, u32 dir, u32 slot, u32 idl
 	return moved;
 }
 
-INLINE long insert(const struct pkt *p, u32 port, u32 dir, const struct flow *f)
+INLINE long insert(struct pkt *p, u32 port, u32 dir, const struct flow *f)
 {
-	if (p->family == 4) {
-		struct flow_key4 k;
-		key4(&k, p, port, dir);
-		return bpf_map_update_elem(&flows4, &k, f, NOEXIST);
-	}
-	struct flow_key6 k;
-	key6(&k, p, port, dir);
-	return bpf_map_update_elem(&flows6, &k, f, NOEXIST);
+	if (p->family == 4)
+		return INSERT(flows4, key4(p, port, dir), f);
+	return INSERT(flows6, key6(p, port, dir), f);
 }
 
 // Somebody else's entry for the same conversation: 1, made on another CPU just now; 2, closed or dead and not collected yet, and

@@ -123,12 +123,12 @@ GLOBAL int receive(struct pkt *p, u32 slot, be32 host)
 		return PORT_DOWN;
 	if (PORT_UNREADY(word))
 		return PORT_NOT_READY;
-	TRACE(p, f ? STEP_HIT : STEP_MISS);
 	p->ifindex = port->ifindex;
 	p->kind = port->kind;
 	p->peer_word = word;
 	copy(p->mac, port->mac, 6);
 	if (f) {
+		TRACE(p, STEP_HIT);
 		if (!p->error && touch(f, p, IN, slot, port->idle) == NOT_NOW)
 			return FLOW_STATE;
 		p->settled = !(f->tcp & TCP_HALF_OPEN);
@@ -136,6 +136,7 @@ GLOBAL int receive(struct pkt *p, u32 slot, be32 host)
 			f->other = p->sender;
 		return 0;
 	}
+	TRACE(p, STEP_MISS);
 	if ((r = judge_new(p, port, IN)))
 		return r;
 	return open_flow(p, port, word, IN, host ? 0 : p->sender);

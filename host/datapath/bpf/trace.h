@@ -22,7 +22,8 @@ struct steps {
 
 struct steps steps SEC(".data.steps");
 
-// Inlined, and without a variable in memory: a call or a frame would count for the programs that carry traffic, too.
+// Inlined, and without a variable in memory: a call or a frame would count for the programs that carry traffic, too. The verifier leaves
+// a load of a constant there. It stands inside the branch that it tells of, not before it, so that the compiler keeps that one.
 #define TRACE(p, what)                                                        \
 	do {                                                                  \
 		if (tracing) {                                                \
