@@ -8,6 +8,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+
+	"ringfence/lab"
+	"ringfence/machine"
 )
 
 type backupCommand struct {
@@ -91,7 +94,7 @@ func (c *client) download(ctx context.Context, path string, w io.Writer) error {
 
 type restoreCommand struct {
 	File   string `arg:"" type:"existingfile" help:"File that ringfence backup wrote."`
-	Config string `type:"existingfile" help:"The server's configuration file: it names the data directory. Default: that of the lab."`
+	Config string `type:"existingfile" help:"The server's configuration file: it names the data directory. Default: that of the lab, or /etc/ringfence/ringfence.yaml."`
 	Check  bool   `help:"Only read the file to its end and say what it is."`
 }
 
@@ -102,8 +105,8 @@ restored documents as soon as the server is started.
 
 Examples:
   ringfence restore monday --check
-  mv /var/lib/ringfence/etcd /var/lib/ringfence/etcd.lost
-  ringfence restore /var/backups/ringfence-monday --config /etc/ringfence/server.yaml`
+  mv /var/lib/ringfenced/etcd /var/lib/ringfenced/etcd.lost
+  ringfence restore /var/backups/ringfence-monday --config /etc/ringfence/ringfence.yaml`
 }
 
 func (c *restoreCommand) Run(a *app) error {
@@ -121,11 +124,10 @@ func (c *restoreCommand) Run(a *app) error {
 	}
 	config := c.Config
 	if config == "" {
-		st, err := a.state()
-		if err != nil {
-			return fmt.Errorf("%w; or name the server's configuration with --config", err)
+		var err error
+		if config, err = a.stoppedConfig(); err != nil {
+			return err
 		}
-		config = filepath.Join(st.RunDir, "server.yaml")
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("read backup: %w", err)
@@ -136,4 +138,19 @@ func (c *restoreCommand) Run(a *app) error {
 	}
 	a.progress.done()
 	return a.print(said)
+}
+
+// stoppedConfig is the configuration of a server that need not run: a lab's, or this machine's.
+func (a *app) stoppedConfig() (string, error) {
+	st, err := lab.Load(a.flags.Lab)
+	_, missing := os.Stat(machine.DefaultFile)
+	switch {
+	case err == nil && a.flags.Lab == "" && missing == nil:
+		return "", usagef("there are a lab and %s: say which with --lab or --config", machine.DefaultFile)
+	case err == nil:
+		return filepath.Join(st.RunDir, "server.yaml"), nil
+	case a.flags.Lab == "" && missing == nil:
+		return machine.DefaultFile, nil
+	}
+	return "", fmt.Errorf("%w; or name the server's configuration with --config", err)
 }

@@ -57,12 +57,12 @@ type app struct {
 
 // globals are the flags that every command knows.
 type globals struct {
-	Lab          string `name:"lab" env:"RINGFENCE_LAB" default:"lab" help:"Lab to speak to." group:"global"`
+	Lab          string `name:"lab" env:"RINGFENCE_LAB" help:"Lab to speak to; without it the lab named lab, or this machine's installation where that runs." group:"global"`
 	Endpoint     string `env:"RINGFENCE_ENDPOINT" help:"API to speak to instead of a lab's: https://HOST:PORT or unix:PATH." group:"global"`
 	Token        string `env:"RINGFENCE_TOKEN" help:"Tenant's token for the endpoint." group:"global"`
 	CA           string `name:"ca" env:"RINGFENCE_CA" help:"File with the certificate to trust the endpoint by." group:"global"`
 	Subscription string `env:"RINGFENCE_SUBSCRIPTION" help:"Subscription: its id or its name." group:"global"`
-	As           string `env:"RINGFENCE_AS" placeholder:"TENANT" help:"Speak as this tenant of the lab, with its token over TLS, not as the operator." group:"global"`
+	As           string `env:"RINGFENCE_AS" placeholder:"TENANT" help:"Speak as this tenant, with its token over TLS, not as the operator." group:"global"`
 	Output       string `short:"o" enum:"table,json,yaml,none,junit,sarif," default:"" help:"Output format: table, json, yaml or none; of verify also junit and sarif, of lint also sarif." group:"global"`
 	Query        string `placeholder:"JMESPATH" help:"Print only this part of the answer." group:"global"`
 }

@@ -16,9 +16,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"ringfence/lab"
-	"ringfence/machine"
 )
 
 // client speaks ARM with one endpoint as one principal.
@@ -94,38 +91,18 @@ type answer struct {
 	body   []byte
 }
 
-// newClient connects by the flags: an endpoint, or a lab's socket (operator) or endpoint (tenant).
+// newClient connects by the flags: an endpoint with a token, or the socket (operator) or endpoint (tenant) of what runs here.
 func (a *app) newClient() (*client, error) {
 	f := a.flags
-	if f.Endpoint != "" {
-		if path, ok := strings.CutPrefix(f.Endpoint, "unix:"); ok {
-			return socketClient(strings.TrimPrefix(path, "//")), nil
-		}
+	if f.Endpoint != "" && !strings.HasPrefix(f.Endpoint, "unix:") {
 		return tlsClient(f.Endpoint, f.CA, f.Token)
 	}
-	st, err := a.state()
+	p, err := a.place()
 	if err != nil {
-		if _, there := os.Stat(machineSocket); there == nil && f.As == "" && f.Lab == lab.DefaultName {
-			return socketClient(machineSocket), nil // no lab, but this machine is a server
-		}
 		return nil, err
 	}
-	if f.As == "" {
-		return socketClient(st.Socket), nil
-	}
-	t, ok := st.Tenant(f.As)
-	if !ok {
-		var names []string
-		for _, t := range st.Tenants {
-			names = append(names, t.Name)
-		}
-		return nil, usagef("--as %s: lab %q has no such tenant; there are: %s", f.As, st.Name, strings.Join(names, ", "))
-	}
-	return tlsClient(st.Endpoint, st.CA, t.Token)
+	return p.client(a.ctx, f.As)
 }
-
-// machineSocket is the operator's of `ringfence up`, where its configuration does not say otherwise.
-const machineSocket = machine.DefaultRunDir + "/api.sock"
 
 // answerTime is longer than any request is held by a server that lives.
 const answerTime = 2 * time.Minute

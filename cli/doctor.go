@@ -44,7 +44,7 @@ func (a *app) findings() ([]any, error) {
 	}
 	cl, err := a.operator()
 	if err != nil {
-		return unanswered(err, "bring it up: ringfence lab up --name "+a.flags.Lab), nil
+		return unanswered(err, "bring up what is meant: ringfence lab up, or systemctl start ringfence"), nil
 	}
 	ans, err := cl.send(a.ctx, http.MethodGet, "/ringfence/v1/doctor", nil)
 	if err != nil {

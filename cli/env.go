@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"ringfence/lab"
@@ -17,25 +18,27 @@ type envCommands struct {
 // variable is one environment variable.
 type variable struct{ name, value string }
 
-// tenant is the one of --as, else the lab's first.
-func (a *app) tenant() (*lab.State, lab.Tenant, error) {
-	st, err := a.state()
+// tenant is the one of --as, else the first; with a service principal whose secret is known here.
+func (a *app) tenant() (*place, lab.Tenant, error) {
+	p, err := a.place()
 	if err != nil {
 		return nil, lab.Tenant{}, err
 	}
-	if a.flags.As == "" {
-		return st, st.Tenants[0], nil
+	t, err := p.tenant(a.flags.As)
+	if err == nil && t.ClientID == "" {
+		err = fmt.Errorf("tenant %s: its service principals are the configuration's, and no secret of them is kept here: `ringfence ad sp credential reset` makes one", t.Name)
 	}
-	t, ok := st.Tenant(a.flags.As)
-	if !ok {
-		_, err := a.newClient() // says which there are
-		return nil, lab.Tenant{}, err
-	}
-	return st, t, nil
+	return p, t, err
+}
+
+// trusted leaves out what names a file to trust by where there is none: the operator's own certificate is trusted as any other.
+func trusted(all []variable) []variable {
+	return slices.DeleteFunc(all, func(v variable) bool { return v.value == "" })
 }
 
 // printEnv writes what a shell can evaluate; --output json and yaml give the same as an object.
 func (a *app) printEnv(all []variable, notes ...string) error {
+	all = trusted(all)
 	if f := a.flags.Output; f == "json" || f == "yaml" || a.flags.Query != "" {
 		m := map[string]any{}
 		for _, v := range all {
@@ -75,9 +78,9 @@ func (c *envTerraform) Run(a *app) error {
 		return err
 	}
 	return a.printEnv([]variable{
-		{"ARM_METADATA_HOSTNAME", hostOf(st.Endpoint)}, {"ARM_TENANT_ID", t.ID}, {"ARM_SUBSCRIPTION_ID", t.Subscription},
+		{"ARM_METADATA_HOSTNAME", hostOf(st.endpoint)}, {"ARM_TENANT_ID", t.ID}, {"ARM_SUBSCRIPTION_ID", t.Subscription},
 		{"ARM_CLIENT_ID", t.ClientID}, {"ARM_CLIENT_SECRET", t.ClientSecret}, {"ARM_RESOURCE_PROVIDER_REGISTRATIONS", "none"},
-		{"SSL_CERT_FILE", st.CA},
+		{"SSL_CERT_FILE", st.ca},
 	}, "Terraform as the owner of the subscription of tenant "+t.Name)
 }
 
@@ -98,8 +101,8 @@ func (c *envSDK) Run(a *app) error {
 	}
 	return a.printEnv([]variable{
 		{"AZURE_TENANT_ID", t.ID}, {"AZURE_SUBSCRIPTION_ID", t.Subscription}, {"AZURE_CLIENT_ID", t.ClientID}, {"AZURE_CLIENT_SECRET", t.ClientSecret},
-		{"AZURE_AUTHORITY_HOST", st.Endpoint + "/"}, {"RINGFENCE_ARM_ENDPOINT", st.Endpoint},
-		{"SSL_CERT_FILE", st.CA}, {"NODE_EXTRA_CA_CERTS", st.CA}, {"REQUESTS_CA_BUNDLE", st.CA},
+		{"AZURE_AUTHORITY_HOST", st.endpoint + "/"}, {"RINGFENCE_ARM_ENDPOINT", st.endpoint},
+		{"SSL_CERT_FILE", st.ca}, {"NODE_EXTRA_CA_CERTS", st.ca}, {"REQUESTS_CA_BUNDLE", st.ca},
 	}, "Azure's SDKs as the owner of the subscription of tenant "+t.Name)
 }
 
@@ -115,9 +118,9 @@ func (c *envAZ) Run(a *app) error {
 		return err
 	}
 	return a.printEnv([]variable{
-		{"ARM_CLOUD_METADATA_URL", st.Endpoint + "/metadata/endpoints?api-version=2019-05-01"}, {"RINGFENCE_ARM_ENDPOINT", st.Endpoint},
+		{"ARM_CLOUD_METADATA_URL", st.endpoint + "/metadata/endpoints?api-version=2019-05-01"}, {"RINGFENCE_ARM_ENDPOINT", st.endpoint},
 		{"AZURE_TENANT_ID", t.ID}, {"AZURE_CLIENT_ID", t.ClientID}, {"AZURE_CLIENT_SECRET", t.ClientSecret},
-		{"AZURE_CORE_INSTANCE_DISCOVERY", "false"}, {"REQUESTS_CA_BUNDLE", st.CA},
+		{"AZURE_CORE_INSTANCE_DISCOVERY", "false"}, {"REQUESTS_CA_BUNDLE", st.ca},
 	}, "az as the owner of the subscription of tenant "+t.Name+"; then:",
 		`az cloud register -n Ringfence --endpoint-resource-manager "$RINGFENCE_ARM_ENDPOINT" && az cloud set -n Ringfence`,
 		`az login --service-principal -u "$AZURE_CLIENT_ID" -p "$AZURE_CLIENT_SECRET" --tenant "$AZURE_TENANT_ID"`)

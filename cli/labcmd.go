@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -131,7 +132,7 @@ func (a *app) labName(name string) string {
 	if name != "" {
 		return name
 	}
-	return a.flags.Lab
+	return cmp.Or(a.flags.Lab, lab.DefaultName)
 }
 
 // printLab says how to speak as each tenant.

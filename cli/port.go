@@ -3,10 +3,12 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
 	"ringfence/host/agent/local"
+	"ringfence/machine"
 )
 
 type portCommands struct {
@@ -17,7 +19,7 @@ type portCommands struct {
 
 // agentFlags say which agent is spoken to: that of the host on which the command runs.
 type agentFlags struct {
-	Agent string `env:"RINGFENCE_AGENT" placeholder:"PATH" help:"The agent's socket; default: /run/ringfence/agent.sock, or with --host that of a lab's host."`
+	Agent string `env:"RINGFENCE_AGENT" placeholder:"PATH" help:"The agent's socket; default: that of this machine's agent, or with --host that of a lab's host."`
 	Host  string `help:"Host of the lab that --lab names."`
 }
 
@@ -26,7 +28,7 @@ func (f *agentFlags) client(a *app) (*local.Client, error) {
 	case f.Agent != "":
 		return local.Dial(f.Agent), nil
 	case f.Host == "":
-		return local.Dial(filepath.Join("/run/ringfence", local.Socket)), nil
+		return local.Dial(agentSocket()), nil
 	}
 	st, err := a.state()
 	if err != nil {
@@ -38,6 +40,21 @@ func (f *agentFlags) client(a *app) (*local.Client, error) {
 		}
 	}
 	return nil, usagef("--host %s: the lab has no such host", f.Host)
+}
+
+// agentSocket is that of this machine's agent: where ringfence up and joining put it, or else where packages of agents alone do.
+func agentSocket() string {
+	own := filepath.Join(machine.DefaultRunDir, "host", local.Socket)
+	if st, err := machine.Find(); err == nil {
+		own = filepath.Join(st.RunDir, "host", local.Socket)
+	}
+	other := filepath.Join("/run/ringfence", local.Socket)
+	if _, err := os.Stat(own); err != nil {
+		if _, err := os.Stat(other); err == nil {
+			return other
+		}
+	}
+	return own
 }
 
 // portNIC names a network interface.

@@ -45,7 +45,7 @@ func (c *upCommand) Run(a *app) error {
 
 // up runs a configuration until the process is told to end.
 func (a *app) up(c machine.Config) error {
-	return machine.Up(a.ctx, c, func() { machine.Greet(a.out, c) })
+	return machine.Up(a.ctx, c, func(s *machine.State) { machine.Greet(a.out, c, s) })
 }
 
 type agentCommand struct {

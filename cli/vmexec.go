@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"os/exec"
-	"strings"
 	"time"
 
 	"ringfence/host/sandbox"
@@ -85,14 +84,14 @@ func (a *app) boxes(ctx context.Context, id string, patience time.Duration) ([]b
 	return list.Value, nil
 }
 
-// operatorSocket is the lab's own socket, whoever the commands speak as.
+// operatorSocket is the operator's own, whoever the commands speak as.
 func (a *app) operatorSocket() (*client, error) {
-	if path, ok := strings.CutPrefix(a.flags.Endpoint, "unix:"); ok {
-		return socketClient(strings.TrimPrefix(path, "//")), nil
-	}
-	st, err := a.state()
+	p, err := a.place()
 	if err != nil {
 		return nil, err
 	}
-	return socketClient(st.Socket), nil
+	if p.socket == "" {
+		return nil, fmt.Errorf("%s: this is asked of the operator's socket on the machine itself", p.what)
+	}
+	return socketClient(p.socket), nil
 }

@@ -41,6 +41,8 @@ type Config struct {
 	Host    *Host  `yaml:"host,omitempty"`
 
 	Shared `yaml:",inline"`
+
+	path string // the file that this was read from
 }
 
 // API is where clients of ARM call.
@@ -106,6 +108,7 @@ func Load(path string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("configuration %s:\n%w", path, err)
 	}
+	c.path = path
 	return c, nil
 }
 

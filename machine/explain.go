@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 )
@@ -77,11 +76,32 @@ func indent(s string) string {
 }
 
 // Greet says where everything is, once it runs.
-func Greet(w io.Writer, c Config) {
-	fmt.Fprintf(w, "Ringfence %s is up.\n\nAPI       https://%s\nTrust     %s\nOperator  unix:%s\n", c.Name, c.API.Listen, c.file("pki", "ca.pem"),
-		filepath.Join(c.RunDir, "api.sock"))
-	if len(c.Tenants) == 0 {
-		fmt.Fprintf(w, "Tenant    default: ids and token are in %s\n", c.file(tenantsFile))
+func Greet(w io.Writer, c Config, s *State) {
+	trust := s.CA
+	if trust == "" {
+		trust = "as the certificate " + c.API.Cert + " is"
+	}
+	fmt.Fprintf(w, "Ringfence %s is up.\n\nAPI          %s\nTrust        %s\nOperator     unix:%s\nCredentials  %s\n", s.Name, s.Endpoint, trust, s.Socket, c.secretPlaces())
+	for _, t := range s.Tenants {
+		fmt.Fprintf(w, "\nTenant %s\n  tenant id     %s\n  subscription  %s\n", t.Name, t.ID, t.Subscription)
+		if t.ClientID != "" {
+			fmt.Fprintf(w, "  client id     %s\n  Terraform     eval \"$(ringfence env terraform --as %s)\"\n", t.ClientID, t.Name)
+		}
+		fmt.Fprintf(w, "  as it         ringfence group list --as %s\n", t.Name)
 	}
 	fmt.Fprintf(w, "\nOne more host:    ringfence host add NAME\nOne more server:  ringfence server token NAME\n")
+}
+
+// secretPlaces are the files, root's, that hold what is not printed.
+func (c *Config) secretPlaces() string {
+	var files []string
+	for _, name := range []string{tenantsFile, credentialsFile} {
+		if _, err := os.Stat(c.file(name)); err == nil {
+			files = append(files, c.file(name))
+		}
+	}
+	if files == nil {
+		return "those of the configuration"
+	}
+	return strings.Join(files, ", ")
 }

@@ -37,6 +37,9 @@ func Fields() []Field {
 
 func fieldsOf(types map[string]*ast.StructType, name, path string) (out []Field) {
 	for _, f := range types[name].Fields.List {
+		if f.Tag == nil {
+			continue // not of the file
+		}
 		key, options, _ := strings.Cut(reflect.StructTag(strings.Trim(f.Tag.Value, "`")).Get("yaml"), ",")
 		inner := f.Type
 		if p, ok := inner.(*ast.StarExpr); ok {

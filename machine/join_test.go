@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ringfence/host/agent"
+	"ringfence/intent/identity/secret"
 	"ringfence/pki"
 	"ringfence/publish"
 )
@@ -175,3 +176,75 @@ func TestRestartKeepsEverything(t *testing.T) {
 }
 
 func textLog(w *strings.Builder) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
+
+// Every tenant gets a service principal of its own, once; those that the configuration names stay alone.
+func TestCredentials(t *testing.T) {
+	text := strings.Replace(whole, "token: 0123456789abcdef, ", "", 1) +
+		"- {name: fabrikam, id: u, subscriptions: [{id: s2, name: fabrikam}], clients: [{id: 11111111-1111-4111-8111-111111111111, name: own, secret_hash: x}]}\n"
+	text = strings.Replace(text, "clients: [{id: 11111111-1111-4111-8111-111111111111, name: own, secret_hash: x}]",
+		"clients: [{id: 11111111-1111-4111-8111-111111111111, name: own, secret_hash: '"+secret.Hash("word")+"'}]", 1)
+	once := func(dir string) *State {
+		t.Helper()
+		c, err := Parse([]byte("data_dir: " + dir + "\n" + text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.ensureClients(); err != nil {
+			t.Fatal(err)
+		}
+		if len(c.Tenants[0].Clients) == 1 && c.Tenants[1].Clients[0].Name != "own" {
+			t.Errorf("%+v", c.Tenants)
+		}
+		s, err := c.state()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w := s.Tenants[0]; w.ClientSecret != "" && !secret.Matches(c.Tenants[0].Clients[0].Hash, w.ClientSecret) {
+			t.Error("the hash is of another secret")
+		}
+		return s
+	}
+	dir := t.TempDir()
+	a, b := once(dir), once(dir)
+	if a.Tenants[0].ClientSecret == "" || a.Tenants[0] != b.Tenants[0] || a.Tenants[1].ClientID != "" {
+		t.Errorf("%+v\n%+v", a.Tenants, b.Tenants)
+	}
+	if st, err := os.Stat(dir + "/" + credentialsFile); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("%v %v", st, err)
+	}
+	joined := t.TempDir()
+	if err := os.WriteFile(joined+"/"+clusterFile, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s := once(joined); s.Tenants[0].ClientID != "" {
+		t.Error("a server that joined makes principals that the others do not know")
+	}
+}
+
+// A configuration of a machine names a store as one of a server does: what is restored there is what was saved, and Up goes on from it.
+func TestRestoreByTheMachinesConfiguration(t *testing.T) {
+	n := newNode(t, "s1")
+	n.start(n.file())
+	path := "/subscriptions/" + n.subscription() + "/resourcegroups/kept?api-version=2021-04-01"
+	if b, status := n.ask("PUT", path, `{"location":"westeurope"}`); status != 201 {
+		t.Fatalf("%d %s", status, b)
+	}
+	backup, status := n.ask("GET", "/ringfence/v1/backup", "")
+	if status != 200 {
+		t.Fatal(status)
+	}
+	n.kill()
+	if _, err := Restore(context.Background(), n.file(), strings.NewReader(backup)); err == nil {
+		t.Error("restored over a store")
+	}
+	if err := os.RemoveAll(n.c.file("etcd")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Restore(context.Background(), n.file(), strings.NewReader(backup)); err != nil {
+		t.Fatal(err)
+	}
+	n.start(n.file())
+	if b, status := n.ask("GET", path, ""); status != 200 {
+		t.Errorf("%d %s", status, b)
+	}
+}

@@ -2,6 +2,7 @@ package machine
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,11 +30,15 @@ const (
 
 // Up runs what the configuration says until ctx ends: the control plane, and the agent of this host beside it. ready is told when the
 // operator's socket answers.
-func Up(ctx context.Context, c Config, ready func()) error {
+func Up(ctx context.Context, c Config, ready func(*State)) error {
 	if err := prepare(&c, time.Now()); err != nil {
 		return err
 	}
 	sc, err := c.installation()
+	if err != nil {
+		return err
+	}
+	state, err := c.writeState()
 	if err != nil {
 		return err
 	}
@@ -45,7 +50,7 @@ func Up(ctx context.Context, c Config, ready func()) error {
 		ended <- part(ctx, "control plane", func(ctx context.Context) error { return server.Run(ctx, sc) })
 	}()
 	running := 1
-	socket := filepath.Join(c.RunDir, "api.sock")
+	socket := filepath.Join(c.RunDir, socketName)
 	if err := awaitSocket(ctx, socket, ended); err != nil {
 		cancel(err)
 		return err
@@ -57,7 +62,7 @@ func Up(ctx context.Context, c Config, ready func()) error {
 		}()
 	}
 	if ready != nil {
-		ready()
+		ready(state)
 	}
 	// Whichever ends first takes the other with it: half an installation that looks whole is worse. What is in the kernel stays.
 	var faults []error
@@ -98,7 +103,7 @@ func awaitSocket(ctx context.Context, path string, ended chan error) error {
 	}
 }
 
-// prepare makes directories, authority, certificates and, where nobody is configured, a tenant.
+// prepare makes directories, authority, certificates and, where nobody is configured, a tenant; and service principals where none are.
 func prepare(c *Config, now time.Time) error {
 	for _, dir := range []string{c.DataDir, c.RunDir, c.pkiDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -115,7 +120,10 @@ func prepare(c *Config, now time.Time) error {
 	if _, err := c.certificates(now); err != nil {
 		return err
 	}
-	return c.ensureTenant()
+	if err := c.ensureTenant(); err != nil {
+		return err
+	}
+	return c.ensureClients()
 }
 
 // certificates makes and renews this machine's.
@@ -222,7 +230,7 @@ func (c *Config) ensureTenant() error {
 	}
 	b, err := os.ReadFile(c.file(tenantsFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		t := identity.Tenant{Name: "default", ID: newID(), Token: secret(), Subscriptions: []identity.Subscription{{ID: newID(), Name: "default"}}}
+		t := identity.Tenant{Name: "default", ID: newID(), Token: rand.Text() + rand.Text(), Subscriptions: []identity.Subscription{{ID: newID(), Name: "default"}}}
 		if b, err = yaml.Marshal([]identity.Tenant{t}); err == nil {
 			err = pki.WriteFile(c.file(tenantsFile), b, 0o600)
 		}

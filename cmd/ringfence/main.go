@@ -10,6 +10,7 @@ import (
 	"ringfence/cli"
 	"ringfence/cni"
 	"ringfence/host/agent"
+	"ringfence/machine"
 	"ringfence/server"
 )
 
@@ -38,10 +39,6 @@ func runAgent(ctx context.Context, file string) error {
 }
 
 func restore(ctx context.Context, file string, backup io.Reader) error {
-	c, err := server.LoadConfig(file)
-	if err != nil {
-		return err
-	}
-	_, err = server.Restore(ctx, c, backup)
+	_, err := machine.Restore(ctx, file, backup)
 	return err
 }
