@@ -97,7 +97,7 @@ func (a *app) newClient() (*client, error) {
 	if f.Endpoint != "" && !strings.HasPrefix(f.Endpoint, "unix:") {
 		return tlsClient(f.Endpoint, f.CA, f.Token)
 	}
-	p, err := a.place()
+	p, err := a.site()
 	if err != nil {
 		return nil, err
 	}

@@ -19,8 +19,8 @@ type envCommands struct {
 type variable struct{ name, value string }
 
 // tenant is the one of --as, else the first; with a service principal whose secret is known here.
-func (a *app) tenant() (*place, lab.Tenant, error) {
-	p, err := a.place()
+func (a *app) tenant() (*site, lab.Tenant, error) {
+	p, err := a.site()
 	if err != nil {
 		return nil, lab.Tenant{}, err
 	}

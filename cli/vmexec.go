@@ -86,7 +86,7 @@ func (a *app) boxes(ctx context.Context, id string, patience time.Duration) ([]b
 
 // operatorSocket is the operator's own, whoever the commands speak as.
 func (a *app) operatorSocket() (*client, error) {
-	p, err := a.place()
+	p, err := a.site()
 	if err != nil {
 		return nil, err
 	}

@@ -15,8 +15,8 @@ import (
 	"ringfence/machine"
 )
 
-// place is where commands are sent: a lab, or the installation of this machine.
-type place struct {
+// site is where commands are sent: a lab, or the installation of this machine.
+type site struct {
 	what     string // "lab NAME" or "the installation NAME"
 	endpoint string
 	ca       string // file; empty: the system's
@@ -25,55 +25,55 @@ type place struct {
 	config   string // the server's file
 }
 
-func labPlace(st *lab.State) *place {
-	return &place{what: fmt.Sprintf("lab %q", st.Name), endpoint: st.Endpoint, ca: st.CA, socket: st.Socket, tenants: st.Tenants,
+func labSite(st *lab.State) *site {
+	return &site{what: fmt.Sprintf("lab %q", st.Name), endpoint: st.Endpoint, ca: st.CA, socket: st.Socket, tenants: st.Tenants,
 		config: filepath.Join(st.RunDir, "server.yaml")}
 }
 
-func machinePlace(st *machine.State) *place {
-	p := &place{what: "the installation " + st.Name, endpoint: st.Endpoint, ca: st.CA, socket: st.Socket, config: st.Config}
+func machineSite(st *machine.State) *site {
+	p := &site{what: "the installation " + st.Name, endpoint: st.Endpoint, ca: st.CA, socket: st.Socket, config: st.Config}
 	for _, t := range st.Tenants {
 		p.tenants = append(p.tenants, lab.Tenant(t))
 	}
 	return p
 }
 
-// place finds it: by the endpoint's socket, by the lab that is named, or else what runs on this machine.
-func (a *app) place() (*place, error) {
+// site finds it: by the endpoint's socket, by the lab that is named, or else what runs on this machine.
+func (a *app) site() (*site, error) {
 	f := a.flags
 	if socket, ok := strings.CutPrefix(f.Endpoint, "unix:"); ok {
-		return placeOf(strings.TrimPrefix(socket, "//"))
+		return siteOf(strings.TrimPrefix(socket, "//"))
 	}
 	if f.Endpoint != "" {
-		return &place{what: "the endpoint " + f.Endpoint, endpoint: f.Endpoint, ca: f.CA}, nil
+		return &site{what: "the endpoint " + f.Endpoint, endpoint: f.Endpoint, ca: f.CA}, nil
 	}
 	if f.Lab != "" {
 		st, err := lab.Load(f.Lab)
 		if err != nil {
 			return nil, err
 		}
-		return labPlace(st), nil
+		return labSite(st), nil
 	}
 	return here()
 }
 
-// placeOf is the lab or the installation whose operator's socket that is; of others only the socket is known.
-func placeOf(socket string) (*place, error) {
+// siteOf is the lab or the installation whose operator's socket that is; of others only the socket is known.
+func siteOf(socket string) (*site, error) {
 	if st, err := machine.Beside(socket); err == nil {
-		return machinePlace(st), nil
+		return machineSite(st), nil
 	} else if !errors.Is(err, machine.ErrNone) {
 		return nil, err
 	}
 	if dir := filepath.Dir(socket); filepath.Base(filepath.Dir(dir)) == "ringfence" {
 		if st, err := lab.Load(filepath.Base(dir)); err == nil && st.Socket == socket {
-			return labPlace(st), nil
+			return labSite(st), nil
 		}
 	}
-	return &place{what: "the server at " + socket, socket: socket}, nil
+	return &site{what: "the server at " + socket, socket: socket}, nil
 }
 
 // here is what runs on this machine.
-func here() (*place, error) {
+func here() (*site, error) {
 	of, noLab := lab.Load(lab.DefaultName)
 	st, err := machine.Find()
 	if err != nil && !errors.Is(err, machine.ErrNone) {
@@ -88,14 +88,14 @@ func here() (*place, error) {
 
 // choose decides between the lab that is meant when none is named and this machine's installation. When both run, nobody guesses: a write
 // must not go where it was not meant to go.
-func choose(of *lab.State, noLab error, st *machine.State, others []string) (*place, error) {
+func choose(of *lab.State, noLab error, st *machine.State, others []string) (*site, error) {
 	switch running := st != nil && st.Running(); {
 	case running && noLab == nil:
 		return nil, usagef("both lab %q and the installation %s run on this machine: say --lab %s, or --endpoint unix:%s", of.Name, st.Name, of.Name, st.Socket)
 	case running:
-		return machinePlace(st), nil
+		return machineSite(st), nil
 	case noLab == nil:
-		return labPlace(of), nil
+		return labSite(of), nil
 	case st != nil:
 		return nil, fmt.Errorf("the installation %s is not running: `systemctl start ringfence` or `ringfence up`; its log says why it ended", st.Name)
 	case len(others) == 0:
@@ -105,7 +105,7 @@ func choose(of *lab.State, noLab error, st *machine.State, others []string) (*pl
 }
 
 // tenant is the one of --as, else the first.
-func (p *place) tenant(as string) (lab.Tenant, error) {
+func (p *site) tenant(as string) (lab.Tenant, error) {
 	var names []string
 	for _, t := range p.tenants {
 		if as == "" || strings.EqualFold(t.Name, as) {
@@ -120,7 +120,7 @@ func (p *place) tenant(as string) (lab.Tenant, error) {
 }
 
 // client speaks as the operator, or as a tenant over TLS.
-func (p *place) client(ctx context.Context, as string) (*client, error) {
+func (p *site) client(ctx context.Context, as string) (*client, error) {
 	if as == "" {
 		return socketClient(p.socket), nil
 	}
@@ -137,7 +137,7 @@ func (p *place) client(ctx context.Context, as string) (*client, error) {
 }
 
 // signIn gets a token for a tenant that has none of its own, as any client does.
-func (p *place) signIn(ctx context.Context, t lab.Tenant) (string, error) {
+func (p *site) signIn(ctx context.Context, t lab.Tenant) (string, error) {
 	if t.ClientID == "" {
 		return "", fmt.Errorf("tenant %s: its service principals are the configuration's, and no secret of them is kept here: set RINGFENCE_ENDPOINT=%s and RINGFENCE_TOKEN", t.Name, p.endpoint)
 	}
