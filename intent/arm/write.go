@@ -77,6 +77,7 @@ func (h *handler) apply(ctx context.Context, who identity.Principal, f change) (
 		}
 		w.Result, err = h.Admit.Apply(ctx, in)
 		if err == nil {
+			w.Doc = w.Doc.Beside(in.Put)
 			return w, nil
 		}
 		if !errors.Is(err, ErrConflict) {

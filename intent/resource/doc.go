@@ -23,7 +23,8 @@ type Doc struct {
 
 	was      *Doc  // of a tentative document: what it replaces
 	parsed   any   // the typed form of Body, without System: made once, shared by every view
-	parsedAt *byte // the Body that parsed and root were made from
+	parsedAt *byte // the Body that parsed, where and root were made from
+	where    *string
 	settled  bool  // parsed knows System and Revision
 	root     *node // of a tentative document: Body as a tree; nobody changes it
 }
@@ -79,6 +80,7 @@ func NewDoc(id ID, body json.RawMessage) *Doc {
 	}
 	if root := d.fresh(); root != nil {
 		d.parsed, d.parsedAt = d.Type.typed(d, root), &body[0]
+		d.note(root)
 	}
 	return d
 }
@@ -87,6 +89,7 @@ func NewDoc(id ID, body json.RawMessage) *Doc {
 func tentative(id ID, root *node) *Doc {
 	d := &Doc{ID: id, Type: Find(id.Type), Body: root.append(nil), root: root}
 	d.parsedAt = &d.Body[0]
+	d.note(root)
 	if d.Type.typed != nil {
 		d.parsed = d.Type.typed(d, root)
 	}
@@ -111,7 +114,18 @@ func (d *Doc) typed() any {
 func (d *Doc) Key() string { return d.ID.Key() }
 
 // Location is the location in Azure's short form: lower case, without blanks. Empty for types that have none.
-func (d *Doc) Location() string { return ShortLocation(d.tree().get("location").text()) }
+func (d *Doc) Location() string {
+	if d.where != nil && d.current() {
+		return *d.where
+	}
+	return ShortLocation(d.tree().get("location").text())
+}
+
+// note keeps what is asked of a document again and again.
+func (d *Doc) note(root *node) {
+	where := ShortLocation(root.get("location").text())
+	d.where = &where
+}
 
 // Tags are the document's tags.
 func (d *Doc) Tags() map[string]string {
