@@ -5,7 +5,8 @@
 //
 // Modes: crr    connect, send 64 bytes, read 64 bytes until the server closes, close: connections per second
 //        rr     one byte there and back on one connection: transactions per second
-//        stream one connection, 128 KiB writes: bytes per second that the server has read
+//        stream one connection, 128 KiB writes: bytes per second that the server has read. Its congestion control is cubic, whatever
+//               the machine's is: BBR sends by a clock of its own, and where a path is faster than that clock, measures its timer
 //        udp    64-byte datagrams as fast as sendmmsg goes: datagrams per second that the server has read
 //
 // Every process is pinned to the given CPU and runs at the highest ordinary priority, so that what else the machine does
@@ -280,6 +281,8 @@ static uint64_t run_stream(const char *address, int port, double until)
 	uint64_t total = 0;
 	if (fd < 0)
 		die("connect");
+	if (setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", strlen("cubic")))
+		die("congestion control cubic");
 	while (now() < until)
 		if (write(fd, block, BLOCK) < 0) {
 			errors++;

@@ -190,6 +190,23 @@ func (f *fabric) complain() {
 	}
 }
 
+// receiveOnce has segments put together at the tunnel only where nothing below has done it: the underlay's GRO, which looks into VXLAN,
+// or a veth, which carries whole what was never cut. Twice costs every packet, and an acknowledgement or datagram another queue.
+func receiveOnce(c *netdev.Conn, underlay string) error {
+	l, ok, err := c.Link(underlay)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return fmt.Errorf("underlay device %s: there is none", underlay)
+	}
+	below, err := c.GRO(underlay)
+	if err != nil {
+		return err
+	}
+	return c.SetGRO(tunnelDevice, !below && l.Kind != "veth")
+}
+
 // devices makes the tunnel and closes the uplink.
 func (f *fabric) devices() error {
 	return netdev.With("", func(c *netdev.Conn) error {
@@ -205,6 +222,9 @@ func (f *fabric) devices() error {
 			return err
 		}
 		if err := c.SetARP(tunnelDevice, false); err != nil {
+			return err
+		}
+		if err := receiveOnce(c, f.c.Underlay.Device); err != nil {
 			return err
 		}
 		if err := c.Up(tunnelDevice); err != nil {

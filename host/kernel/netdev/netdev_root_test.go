@@ -164,6 +164,12 @@ func TestVXLANAndBridge(t *testing.T) {
 	if again, err := c.EnsureVXLAN("rfvx", 4789, 1500); err != nil || again != index {
 		t.Errorf("again: %d, %v", again, err)
 	}
+	for _, want := range []bool{false, false, true} {
+		must(t, c.SetGRO("rfvx", want))
+		if on, err := c.GRO("rfvx"); err != nil || on != want {
+			t.Errorf("GRO %v, %v, want %v", on, err, want)
+		}
+	}
 	if other, err := c.EnsureVXLAN("rfvx", 4790, 1500); err != nil || other == index {
 		t.Errorf("other port: %d, %v", other, err)
 	}
