@@ -35,17 +35,17 @@ GLOBAL int judge_again(struct pkt *p, struct port *port, u32 dir, u32 opened)
 		return INTERNAL;
 	if (!p->located && (r = locate(p)))
 		return r;
-	u16 sport = p->sport, dport = p->dport;
-	int back = dir != opened;
-	if (back)
+	p->was_sport = p->sport;
+	p->was_dport = p->dport;
+	if (dir != opened)
 		turn(p);
 	if (is_echo(p, 0, 129)) // the request opened it
 		p->sport = p->dport = p->family == 4 ? 8 : 128;
 	r = acl(p, port, opened, 0);
-	if (back)
+	if (dir != opened)
 		turn(p);
-	p->sport = sport;
-	p->dport = dport;
+	p->sport = p->was_sport;
+	p->dport = p->was_dport;
 	p->rule = 0;
 	return r;
 }

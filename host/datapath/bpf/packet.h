@@ -54,6 +54,7 @@ struct pkt {
 	u32 id;         // of a fragment: the datagram it is of, the bytes of that it carries, and whether they are the last
 	u32 first, behind, last;
 	u32 found; // frag.h's note
+	u16 was_sport, was_dport; // judge.h's
 	union {    // of the flow table, here and not on the stack: that is short
 		struct flow_key4 key4;
 		struct flow_key6 key6;
