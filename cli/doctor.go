@@ -11,8 +11,8 @@ import (
 type doctorCommand struct{}
 
 func (doctorCommand) Help() string {
-	return `One line per finding: state (ok, warn, fail), where, what, and its cure. Looked at are the server (ready, disk), the store (time of a read, size against its quota), and every
-host: version and clock against the server's, kernel, MTU of the underlay, forwarding of the host's own stack, pins and links of every port, disk, age of the last goal and of its
+	return `One line per finding: state (ok, warn, fail), where, what, and its cure. Looked at are the server (ready, disk, certificates, the cluster's members, audit log), the store (time of a read, size against its quota), and every
+host: version and clock against the server's, kernel, MTU of the underlay, forwarding of the host's own stack, pins and links of every port, what its services answered, disk, age of the last goal and of its
 acknowledgement. The exit code is 1 when anything fails.
 
 Examples:

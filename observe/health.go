@@ -16,7 +16,17 @@ type Sample struct {
 	Relearning float64           `json:"relearning"` // seconds for which connections of before a loss of all flows are taken up again
 	Apply      Histogram         `json:"apply"`      // seconds from a goal's arrival at the loop to its end
 	Failures   uint64            `json:"failures"`   // goals that could not be enforced completely
+	Services   Requests          `json:"services,omitempty"`
 }
+
+// Requests counts requests by service and outcome, since the services' process began.
+type Requests map[string]map[string]uint64
+
+// What serves VMs, and what becomes of their requests. A stranger is no port of the host; unsent is an answer that could not be sent.
+var (
+	ServiceNames    = []string{"dhcp", "dns", "metadata"}
+	ServiceOutcomes = []string{"answered", "forwarded", "failed", "refused", "ignored", "malformed", "limited", "stranger", "unsent"}
+)
 
 // DropSum is the number of packets of all ports that were dropped for one reason.
 type DropSum struct {

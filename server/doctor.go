@@ -34,6 +34,9 @@ func (v *Server) getDoctor(w http.ResponseWriter, r *http.Request) {
 // findings are those about the server, its store, and then every host by name.
 func (v *Server) findings(ctx context.Context) []observe.Finding {
 	out := at("server", append(v.readiness(ctx), v.space()...)...)
+	out = append(out, at("server", v.certificatesFit()...)...)
+	out = append(out, at("server", v.membersFit(ctx)...)...)
+	out = append(out, at("server", v.auditFit()...)...)
 	out = append(out, at("store", v.storeFit(ctx)...)...)
 	hosts := v.publisher.Hosts()
 	if len(hosts) == 0 {

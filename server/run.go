@@ -54,6 +54,7 @@ func Run(ctx context.Context, c Config) error {
 	defer s.Close()
 	v := New(s, c.Profile, all)
 	v.data, v.inst = c.DataDir, c.Installation
+	v.certificates = []namedPair{{"API", pki.Pair{Cert: c.TLS.Cert, Key: c.TLS.Key}}, {"hosts' stream", pki.Pair{Cert: c.Publish.Cert, Key: c.Publish.Key}}}
 	v.alloc.FirstVNI, v.alloc.LastVNI = c.FirstVNI, c.LastVNI
 	if err := v.enrollLocal(ctx); err != nil {
 		return err

@@ -45,6 +45,8 @@ type Server struct {
 	inst      *Installation // nil: a lab
 	data      string        // data directory, "" when the store is elsewhere
 
+	certificates []namedPair // its own
+
 	admission sync.Mutex // one write is decided at a time here; races with other servers are decided by etcd
 	memo      *compile.Memo
 

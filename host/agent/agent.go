@@ -58,7 +58,8 @@ type Sandboxes interface {
 // Services are the host's services for VMs: DHCP, DNS, metadata.
 type Services interface {
 	Set(h *goal.Host)
-	Problem() error // which of them do not run, nil when all do
+	Problem() error           // which of them do not run, nil when all do
+	Counts() observe.Requests // what they answered; asked by others than the loop
 }
 
 // Fabric makes the host's own devices: tunnel, service pair, uplink's guard. It is called before the first goal is applied and with

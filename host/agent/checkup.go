@@ -31,7 +31,7 @@ func (a *Agent) checkup() observe.Checkup {
 	}
 	p := &a.pulse
 	p.mu.Lock()
-	ports, came, acked, generation, problem := p.ports, p.came, p.acked, p.goal, p.problem
+	ports, came, acked, generation, problem, services := p.ports, p.came, p.acked, p.goal, p.problem, p.services
 	p.mu.Unlock()
 	c.Findings = append(c.Findings, lastGoal(generation, came, acked, problem, c.Now))
 	if came.IsZero() {
@@ -43,10 +43,36 @@ func (a *Agent) checkup() observe.Checkup {
 			Cure: "restart this host's agent: it pins and attaches again what the goal needs"}
 	}
 	c.Findings = append(c.Findings, pins)
+	if services != nil {
+		c.Findings = append(c.Findings, servicesFit(services.Problem(), services.Counts()))
+	}
 	if left, err := a.Datapath.Relearning(); err == nil && left > 0 {
 		c.Findings = append(c.Findings, relearning(left))
 	}
 	return c
+}
+
+// servicesFit tells what VMs were served, and what of it went wrong at this end.
+func servicesFit(problem error, counts observe.Requests) observe.Finding {
+	if problem != nil {
+		return observe.Finding{State: observe.Fail, Topic: "services", What: problem.Error(), Cure: "look at the agent's log; the agent starts them again by itself"}
+	}
+	var said []string
+	f := observe.Finding{State: observe.OK, Topic: "services"}
+	for _, name := range observe.ServiceNames {
+		n := counts[name]
+		said = append(said, fmt.Sprintf("%s answered %d", name, n["answered"]+n["forwarded"]))
+		for _, bad := range []string{"failed", "limited", "stranger", "unsent"} {
+			if n[bad] > 0 {
+				said = append(said, fmt.Sprintf("%s %s %d", name, bad, n[bad]))
+			}
+		}
+	}
+	f.What = strings.Join(said, ", ")
+	if n := counts["dns"]; n["failed"] > n["forwarded"] {
+		f.State, f.Cure = observe.Warn, "look at the forwarders (dns_forwarders of the configuration): more questions failed there than were answered"
+	}
+	return f
 }
 
 // relearning is what an operator shall know while an ACK may open a flow.

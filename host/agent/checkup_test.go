@@ -141,3 +141,16 @@ func TestMachine(t *testing.T) {
 		t.Errorf("%+v", f)
 	}
 }
+
+func TestServicesFit(t *testing.T) {
+	good := servicesFit(nil, observe.Requests{"dns": {"answered": 3, "forwarded": 2, "failed": 1}, "dhcp": {"answered": 4, "limited": 7}})
+	if good.State != observe.OK || good.Cure != "" || good.What != "dhcp answered 4, dhcp limited 7, dns answered 5, dns failed 1, metadata answered 0" {
+		t.Errorf("%+v", good)
+	}
+	if f := servicesFit(nil, observe.Requests{"dns": {"answered": 3, "failed": 1}}); f.State != observe.Warn || f.Cure == "" {
+		t.Errorf("%+v", f)
+	}
+	if f := servicesFit(errors.New("gone"), nil); f.State != observe.Fail || f.What != "gone" {
+		t.Errorf("%+v", f)
+	}
+}

@@ -64,7 +64,9 @@ func (a *Agent) configure() {
 // closed, the others go on: applied says that the tables are the goal's.
 func (a *Agent) enforce(ctx context.Context) (applied bool, err error) {
 	if a.serving == nil {
-		if a.serving, err = a.Fabric.Ensure(); err != nil {
+		a.serving, err = a.Fabric.Ensure()
+		a.pulse.serve(a.serving)
+		if err != nil {
 			return false, err
 		}
 	}

@@ -21,6 +21,7 @@ type pulse struct {
 	failures uint64
 	drops    rising[dropKey, observe.DropSum]
 	packets  rising[packetKey, string]
+	services Services // nil before there are any
 }
 
 type (
@@ -57,6 +58,13 @@ func (p *pulse) end(took time.Duration, problem string) {
 	if problem != "" {
 		p.failures++
 	}
+}
+
+// serve notes what serves VMs now.
+func (p *pulse) serve(s Services) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.services = s
 }
 
 func (p *pulse) configured(n int) {
@@ -126,6 +134,9 @@ func (a *Agent) sample() (observe.Sample, error) {
 		s.Packets[fate] = n
 	}
 	s.Ports, s.Ready, s.Failures = len(p.ports), p.ready, p.failures
+	if p.services != nil {
+		s.Services = p.services.Counts()
+	}
 	s.Apply = p.apply
 	s.Apply.Buckets = append([]uint64(nil), p.apply.Buckets...)
 	return s, nil

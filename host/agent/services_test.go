@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"ringfence/observe"
 )
 
 // limping is a kernel whose services have a problem once.
@@ -12,6 +14,8 @@ type limping struct {
 	*kernel
 	problem error
 }
+
+func (l *limping) Counts() observe.Requests { return nil }
 
 func (l *limping) Problem() error {
 	defer l.lock()()

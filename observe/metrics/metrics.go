@@ -27,7 +27,8 @@ var Labels = []struct{ Name, Bound string }{
 	{"host", "hosts of the fabric"},
 	{"type", "types of the API, as `Microsoft.Network/networkSecurityGroups`"},
 	{"verb", "`put`, `delete`"},
-	{"outcome", "`ok`, `refused` (the client's fault), `conflict` (another write was faster), `failed`"},
+	{"outcome", "`ok`, `refused` (the client's fault), `conflict` (another write was faster), `failed`; of services the words of `observe.ServiceOutcomes`: `answered`, `forwarded`, `failed`, `refused`, `ignored`, `malformed`, `limited`, `stranger`, `unsent`"},
+	{"service", "`dhcp`, `dns`, `metadata`"},
 	{"reason", "the reasons in docs/pipeline.md"},
 	{"direction", "`out`, `in`: the VM's"},
 	{"fate", "`sent`, `delivered`, `local`, `encapsulated`, `service`, `answered`, `served`"},
@@ -75,6 +76,7 @@ var catalogue = []Metric{
 	{"ringfence_host_flows_limit", gauge, "Entries that the flow tables have room for; when they are full, new flows are dropped.", []string{"host"}},
 	{"ringfence_host_flows_relearning_seconds", gauge, "For how much longer segments of unknown TCP connections are judged like first packets, after a loss of all flows.", []string{"host"}},
 	{"ringfence_host_apply_seconds", histogram, "How long the agent took to bring the kernel to a goal.", []string{"host"}},
+	{"ringfence_host_service_requests_total", counter, "Requests of VMs to the host's services, by what became of them; they begin anew with the services' process.", []string{"host", "service", "outcome"}},
 	{"ringfence_host_apply_failures_total", counter, "Goals that the agent could not enforce completely; it tries again.", []string{"host"}},
 }
 

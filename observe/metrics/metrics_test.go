@@ -18,7 +18,8 @@ func full() State {
 	return State{Revision: 9, Published: 8, Documents: 3, File: 100, Live: 50, Quota: 1000, PublishBytes: 77, Hosts: []Host{
 		{Name: "host1", Connected: true, Generation: 7, Acked: 5, Sample: &observe.Sample{Version: "v1", Generation: 5, Ports: 2, Ready: 1,
 			Drops:   []observe.DropSum{{Direction: "in", Reason: "acl_rule", Packets: 4}, {Direction: "in", Reason: "of_tomorrow", Packets: 1}},
-			Packets: map[string]uint64{"sent": 10, "invented": 3}, Flows: 6, FlowLimit: 12, Apply: h, Failures: 2}},
+			Packets: map[string]uint64{"sent": 10, "invented": 3}, Flows: 6, FlowLimit: 12, Apply: h, Failures: 2,
+			Services: observe.Requests{"dns": {"answered": 5, "of_tomorrow": 1}, "of_tomorrow": {"answered": 1}}}},
 		{Name: "host2", Problem: true, Generation: 3, Acked: 9},
 	}}
 }
@@ -74,7 +75,7 @@ func TestValues(t *testing.T) {
 		`ringfence_host_up{host="host2"} 0`, `ringfence_host_drops_total{direction="in",host="host1",reason="acl_rule"} 4`,
 		`ringfence_host_packets_total{fate="sent",host="host1"} 10`, `ringfence_host_packets_total{fate="served",host="host1"} 0`,
 		`ringfence_host_apply_seconds_bucket{host="host1",le="0.0025"} 0`, `ringfence_host_apply_seconds_bucket{host="host1",le="10"} 1`,
-		`ringfence_host_info{host="host1",version="v1"} 1`, `ringfence_host_apply_failures_total{host="host1"} 2`,
+		`ringfence_host_info{host="host1",version="v1"} 1`, `ringfence_host_apply_failures_total{host="host1"} 2`, `ringfence_host_service_requests_total{host="host1",outcome="answered",service="dns"} 5`,
 	} {
 		if !strings.Contains(text, want+"\n") {
 			t.Errorf("no line %s", want)

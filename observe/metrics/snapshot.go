@@ -71,6 +71,13 @@ func sample(s *observe.Sample, put func(name string, value float64, labels ...st
 	for _, f := range observe.Fates {
 		put("packets_total", float64(s.Packets[f]), f)
 	}
+	for _, name := range observe.ServiceNames {
+		for _, o := range observe.ServiceOutcomes {
+			if n, ok := s.Services[name][o]; ok {
+				put("service_requests_total", float64(n), name, o)
+			}
+		}
+	}
 	put("flows", float64(s.Flows))
 	put("flows_limit", float64(s.FlowLimit))
 	put("flows_relearning_seconds", s.Relearning)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ringfence/goal"
+	"ringfence/observe"
 )
 
 const (
@@ -37,10 +38,11 @@ type Keeper struct {
 	over   chan struct{}
 
 	mu     sync.Mutex
-	want   *goal.Host // newest part of a goal, nil before the first
-	number uint64     // of the order that carries want
-	asked  time.Time  // since when an answer is awaited, zero when none is
-	taken  done       // the newest answer
+	want   *goal.Host       // newest part of a goal, nil before the first
+	number uint64           // of the order that carries want
+	asked  time.Time        // since when an answer is awaited, zero when none is
+	taken  done             // the newest answer
+	counts observe.Requests // of the newest answer, of a ping too
 	conn   *connection
 	fault  error         // why there is no connection
 	moved  chan struct{} // closed and renewed when taken, conn or fault changes
@@ -142,6 +144,13 @@ func (k *Keeper) Problem() error {
 	return nil
 }
 
+// Counts are the requests of VMs by service and outcome, not older than a second while the process answers.
+func (k *Keeper) Counts() observe.Requests {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.counts // replaced whole, never changed
+}
+
 // Close lets go of the process, which goes on serving.
 func (k *Keeper) Close() {
 	k.cancel()
@@ -183,7 +192,7 @@ func (k *Keeper) converse(ctx context.Context, c *connection) error {
 			return err
 		}
 		k.mu.Lock()
-		k.asked = time.Time{}
+		k.asked, k.counts = time.Time{}, d.Counts
 		if d.Number > 0 {
 			k.taken = d
 			k.signal()

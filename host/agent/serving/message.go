@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ringfence/goal"
+	"ringfence/observe"
 )
 
 // The agent and the process speak gob over one connection: hello from the process, then an order from the agent and done from the
@@ -28,6 +29,7 @@ type (
 	done struct {
 		Number  uint64 // of the order, 0 for a ping
 		Problem string // services that do not run
+		Counts  observe.Requests
 	}
 )
 

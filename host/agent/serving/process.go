@@ -124,7 +124,7 @@ func (p *process) run(ctx context.Context, l net.Listener) error {
 				p.served.set(e.Goal)
 				p.drop()
 			}
-			d := done{Number: e.Number}
+			d := done{Number: e.Number, Counts: p.served.counts()}
 			if err := p.served.problem(); err != nil {
 				d.Problem = err.Error()
 			}

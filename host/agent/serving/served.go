@@ -10,6 +10,7 @@ import (
 	"ringfence/host/services/dhcp"
 	"ringfence/host/services/dns"
 	"ringfence/host/services/imds"
+	"ringfence/observe"
 	"ringfence/observe/journal"
 )
 
@@ -17,6 +18,34 @@ import (
 type service interface {
 	Set(h *goal.Host)
 	Close() error
+}
+
+// outcomes are a service's counters in the words of observe.ServiceOutcomes.
+func outcomes(v service) map[string]uint64 {
+	switch v := v.(type) {
+	case *dhcp.Server:
+		s := v.Status()
+		return map[string]uint64{"answered": s.Answered, "ignored": s.Ignored, "malformed": s.Malformed, "stranger": s.UnknownPort, "limited": s.Limited, "unsent": s.SendErrors}
+	case *dns.Server:
+		s := v.Status()
+		return map[string]uint64{"answered": s.Answered, "forwarded": s.Forwarded, "failed": s.Failed, "refused": s.Refused, "malformed": s.Malformed, "limited": s.Limited,
+			"stranger": s.Strangers, "unsent": s.SendErrors}
+	case *imds.Server:
+		s := v.Status()
+		return map[string]uint64{"answered": s.Answered, "refused": s.Refused, "limited": s.Limited, "stranger": s.Strangers}
+	}
+	return nil
+}
+
+// counts are those of all that run.
+func (s *served) counts() observe.Requests {
+	out := observe.Requests{}
+	for _, o := range s.all {
+		if o.now != nil {
+			out[o.name] = outcomes(o.now)
+		}
+	}
+	return out
 }
 
 // served are the host's services together. Each may fail to start: then it is tried again with every goal and said with every
