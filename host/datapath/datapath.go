@@ -215,7 +215,7 @@ func (d *Datapath) dropOldLayouts() error {
 		if dir == d.opts.maps() {
 			continue
 		}
-		if err := os.RemoveAll(dir); err != nil {
+		if err := dropMaps(dir); err != nil {
 			return fmt.Errorf("drop pins of another layout: %w", err)
 		}
 	}

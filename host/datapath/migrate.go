@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/cilium/ebpf"
 
@@ -22,8 +23,9 @@ import (
 //  4. "switching" is marked; link by link the new programs replace the old ones, each in one step.
 //  5. What the old programs still made meanwhile is copied, and they are let go of with their maps.
 //
-// A process that dies before the mark is made leaves the old set in force, and its successor begins anew; one that dies behind it has its
-// successor go on at 4. It does not matter which of the two layouts has the larger number.
+// From 1 to 4 "making" is marked: a process that dies there leaves the old set in force, and its successor, whichever layout that has, throws
+// away what was made. One that dies behind 4 leaves two whole sets that share the devices: its successor goes on at 4, with its own
+// programs, be they the new or the old ones. A set of maps without host_meta is none. It does not matter which layout has the larger number.
 type migration struct {
 	dir     string
 	maps    map[string]*ebpf.Map
@@ -31,6 +33,41 @@ type migration struct {
 }
 
 func (o *Options) switching() string { return filepath.Join(o.Pin, "switching-"+o.Layout) }
+func (o *Options) making() string    { return filepath.Join(o.Pin, "making-"+o.Layout) }
+
+// present says whether there is a set of maps, or a mark.
+func present(path ...string) bool {
+	_, err := os.Stat(filepath.Join(path...))
+	return err == nil
+}
+
+// throwAway lets go of the maps that processes were making when they died.
+func (o *Options) throwAway() error {
+	marks, err := filepath.Glob(filepath.Join(o.Pin, "making-*"))
+	if err != nil {
+		return err
+	}
+	for _, mark := range marks {
+		made := strings.TrimPrefix(filepath.Base(mark), "making-")
+		if !present(o.Pin, "switching-"+made) {
+			if err := dropMaps(filepath.Join(o.Pin, "maps-"+made)); err != nil {
+				return err
+			}
+		}
+		if err := os.Remove(mark); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropMaps lets go of a set of maps; from its first moment on it is none.
+func dropMaps(dir string) error {
+	if err := os.Remove(filepath.Join(dir, "host_meta")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.RemoveAll(dir)
+}
 
 // older finds the maps of a set with another layout, "" when there are none.
 func (o *Options) older() (string, error) {
@@ -39,7 +76,7 @@ func (o *Options) older() (string, error) {
 		return "", err
 	}
 	for _, dir := range all {
-		if _, err := os.Stat(filepath.Join(dir, "host_meta")); dir != o.maps() && err == nil {
+		if dir != o.maps() && present(dir, "host_meta") {
 			return dir, nil
 		}
 	}
@@ -48,14 +85,17 @@ func (o *Options) older() (string, error) {
 
 // prepare decides what Open is about: nothing to take over, a migration that begins, or one that is in its middle.
 func (o *Options) prepare() (m *migration, middle bool, err error) {
+	if err := o.throwAway(); err != nil {
+		return nil, false, fmt.Errorf("maps half made by one that died: %w", err)
+	}
 	dir, err := o.older()
 	if err != nil || dir == "" {
 		return nil, false, err
 	}
-	_, err = os.Stat(o.switching())
-	if middle = err == nil; !middle {
-		if err := os.RemoveAll(o.maps()); err != nil { // half made by one that died
-			return nil, false, fmt.Errorf("begin migration anew: %w", err)
+	theirs := filepath.Join(o.Pin, "switching-"+strings.TrimPrefix(filepath.Base(dir), "maps-"))
+	if middle = present(o.maps(), "host_meta") && (present(o.switching()) || present(theirs)); !middle {
+		if err := o.begin(theirs); err != nil {
+			return nil, false, fmt.Errorf("begin migration: %w", err)
 		}
 	}
 	m = &migration{dir: dir, maps: map[string]*ebpf.Map{}}
@@ -66,6 +106,19 @@ func (o *Options) prepare() (m *migration, middle bool, err error) {
 		}
 	}
 	return m, middle, nil
+}
+
+// begin marks that maps are being made, beside those of a set that has been switched to completely.
+func (o *Options) begin(theirs string) error {
+	for _, stale := range []string{theirs, o.switching()} {
+		if err := os.Remove(stale); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := dropMaps(o.maps()); err != nil {
+		return err
+	}
+	return bpf.EnsureFS(o.making())
 }
 
 func (m *migration) close() {
@@ -186,6 +239,9 @@ func (d *Datapath) switchOver() error {
 		return err
 	}
 	if err := os.MkdirAll(d.opts.switching(), 0o700); err != nil {
+		return fmt.Errorf("mark the switch of programs: %w", err)
+	}
+	if err := os.Remove(d.opts.making()); err != nil {
 		return fmt.Errorf("mark the switch of programs: %w", err)
 	}
 	return d.finishSwitch()
