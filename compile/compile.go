@@ -60,6 +60,7 @@ func Build(v *resource.View, f Facts, memo *Memo) (map[string]*goal.Host, []Prob
 	c.tags = c.tagTable()
 	c.place()
 	c.compileVNets()
+	c.compileZones()
 	hosts := make(map[string]*goal.Host, len(f.Hosts))
 	for _, h := range f.Hosts {
 		hosts[h.Name] = c.host(h)
@@ -76,6 +77,8 @@ type compiler struct {
 	tags     *tags
 	members  map[string][]member // VNet key → its placed NICs
 	vnets    []*vnetPart         // by VNI
+	zones    []*zonePart         // by ID
+	links    map[*vnetPart][]goal.ZoneLink
 	old, new *tables
 	problems []Problem
 }
@@ -83,7 +86,7 @@ type compiler struct {
 // host puts together what one host needs of the parts: its ports, their groups, their VNets.
 func (c *compiler) host(f HostFact) *goal.Host {
 	h := &goal.Host{Name: f.Name, Generation: c.view.Revision, Underlay: f.Underlay, Forwarders: c.facts.Forwarders}
-	groups := map[string]*groupPart{}
+	groups, zones := map[string]*groupPart{}, map[string]bool{}
 	for _, n := range c.vnets {
 		ports := n.ports[f.Name]
 		if len(ports) == 0 {
@@ -99,6 +102,15 @@ func (c *compiler) host(f HostFact) *goal.Host {
 			}
 		}
 		h.VNets = append(h.VNets, n.goal(slices.Sorted(maps.Keys(sets)), c.tags))
+		h.VNets[len(h.VNets)-1].Zones = c.links[n]
+		for _, l := range c.links[n] {
+			zones[l.Zone] = true
+		}
+	}
+	for _, z := range c.zones {
+		if zones[z.goal.ID] {
+			h.Zones = append(h.Zones, z.goal)
+		}
 	}
 	slices.SortFunc(h.Ports, func(a, b goal.Port) int { return int(a.Index) - int(b.Index) })
 	for _, g := range groups {

@@ -24,10 +24,11 @@ type tables struct {
 	tags   *tags
 	vnets  map[string]*vnetPart
 	groups map[string]*groupPart
+	zones  map[string]*zonePart
 }
 
 func newTables() *tables {
-	return &tables{vnets: map[string]*vnetPart{}, groups: map[string]*groupPart{}}
+	return &tables{vnets: map[string]*vnetPart{}, groups: map[string]*groupPart{}, zones: map[string]*zonePart{}}
 }
 
 func (m *Memo) last() *tables {

@@ -122,7 +122,7 @@ func (s *story) addDoc(t testing.TB, name, body string) {
 	t.Helper()
 	group, provider := "rg", network
 	parts := strings.Split(name, "/")
-	if len(parts) == 3 {
+	if len(parts) == 3 || len(parts) == 5 {
 		group, parts = parts[0], parts[1:]
 	}
 	if parts[0] == "virtualMachines" {
@@ -133,6 +133,10 @@ func (s *story) addDoc(t testing.TB, name, body string) {
 		t.Fatalf("%s: %v", name, err)
 	}
 	body = strings.ReplaceAll(body, `"~`, `"`+subscription+group+network[:len(network)-1])
+	if strings.HasPrefix(parts[0], "private") {
+		s.addZone(t, id, []byte(body))
+		return
+	}
 	decoded, faults := resource.Decode(resource.Find(id.Type), []byte(body))
 	if len(faults) > 0 {
 		t.Fatalf("%s: %+v", name, faults)
@@ -140,6 +144,25 @@ func (s *story) addDoc(t testing.TB, name, body string) {
 	d := resource.NewDoc(id, decoded)
 	s.docs = append(s.docs, d)
 	allocate(d, s.docs)
+}
+
+// addZone puts a private zone, or a record or link into one that is there.
+func (s *story) addZone(t testing.TB, id resource.ID, body []byte) {
+	t.Helper()
+	i := slices.IndexFunc(s.docs, func(d *resource.Doc) bool { return d.Key() == id.Top().Key() })
+	var old *resource.Doc
+	if i >= 0 {
+		old = s.docs[i]
+	}
+	d, faults := resource.Put(old, id, body, "2024-06-01")
+	if len(faults) > 0 {
+		t.Fatalf("%s: %+v", id, faults)
+	}
+	if i < 0 {
+		s.docs = append(s.docs, d)
+	} else {
+		s.docs[i] = d
+	}
 }
 
 // allocate numbers networks and interfaces in their order and places machines by their tag. Addresses must be given.

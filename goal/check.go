@@ -21,7 +21,7 @@ func Check(h *Host) error {
 		return fmt.Errorf("host %q: underlay %s: expected a name and an address", h.Name, h.Underlay)
 	}
 	c := checker{h: h, groups: map[string]*Group{}, vnets: map[uint32]*VNet{}, resolved: map[reference]bool{}}
-	return cmp.Or(h.checkForwarders(), c.checkGroups(), c.checkVNets(), c.checkPorts(), c.checkLocalEndpoints(), c.checkUsed())
+	return cmp.Or(h.checkForwarders(), c.checkGroups(), c.checkVNets(), c.checkPorts(), c.checkLocalEndpoints(), c.checkUsed(), c.checkZones())
 }
 
 type checker struct {

@@ -16,6 +16,7 @@ type Host struct {
 	Ports      []Port           // the NICs of the VMs placed here, by Index
 	VNets      []VNet           // the virtual networks that have a port here, by VNI
 	Groups     []Group          // the rule groups that a port here refers to, by ID
+	Zones      []Zone           // the private zones that a virtual network here resolves, by ID
 	Forwarders []netip.AddrPort // DNS servers that are asked for names outside, in order; none: outside names are refused
 }
 
@@ -84,6 +85,7 @@ type VNet struct {
 	Endpoints   []Endpoint     // every NIC address of the VNet whose VM is placed, by IP
 	Domain      string         // DNS suffix of the VMs
 	Names       []Name         // the VMs' host names, by Host
+	Zones       []ZoneLink     // the private zones that its VMs resolve, by Zone
 	IdleMinutes uint16         // flowTimeoutInMinutes; 0: the default
 }
 

@@ -92,7 +92,8 @@ func full() *goal.Host {
 			Compute: goal.Compute{Name: "n", Keys: []goal.Key{{Path: "p", Data: "k"}}, Tags: []goal.Tag{{Name: "a", Value: "b"}}}}},
 		Forwarders: []netip.AddrPort{netip.AddrPortFrom(a, 53)},
 		VNets: []goal.VNet{{VNI: 9, ID: "v", Prefixes: []netip.Prefix{p}, Sets: []goal.Set{{Name: "n", Prefixes: []netip.Prefix{p}}}, Endpoints: []goal.Endpoint{{IP: a, Host: a, Port: 1}},
-			Domain: "d", Names: []goal.Name{{Host: "h", IPs: []netip.Addr{a}}}}},
+			Domain: "d", Names: []goal.Name{{Host: "h", IPs: []netip.Addr{a}}}, Zones: []goal.ZoneLink{{Zone: "z"}}}},
+		Zones:  []goal.Zone{{ID: "z", Name: "a.b", Records: []goal.Record{{Name: "@", Type: "A", TTL: 5, Data: [][]string{{"10.0.0.1"}}}}}},
 		Groups: []goal.Group{{ID: "g", In: rules(), Out: rules()}}})
 }
 

@@ -27,6 +27,9 @@ func Text(h *Host) string {
 	for i := range h.Groups {
 		h.Groups[i].text(&b)
 	}
+	for i := range h.Zones {
+		h.Zones[i].text(&b)
+	}
 	return b.String()
 }
 
@@ -82,6 +85,9 @@ func (n *VNet) text(b *strings.Builder) {
 	}
 	for i := range n.Names {
 		n.Names[i].text(b)
+	}
+	for _, l := range n.Zones {
+		fmt.Fprintf(b, "  zone %s%s\n", word(l.Zone), mark(" fallback", l.Fallback))
 	}
 }
 

@@ -32,7 +32,7 @@ func (m *manifest) lacking(has map[Hash]bool, generation uint64) *goalFrame {
 	f.Host.Generation = generation
 	f.Parts = nil
 	sent := map[Hash]bool{}
-	for _, list := range [][]Hash{f.Ports, f.VNets, f.Groups} {
+	for _, list := range [][]Hash{f.Ports, f.VNets, f.Groups, f.Zones} {
 		for _, h := range list {
 			if !has[h] && !sent[h] {
 				sent[h] = true
@@ -125,7 +125,7 @@ func read(body []byte, value any) error {
 // take makes a goal's manifest.
 func (e *encoder) take(h *goal.Host) (*manifest, error) {
 	rest := *h
-	rest.Ports, rest.VNets, rest.Groups = nil, nil, nil
+	rest.Ports, rest.VNets, rest.Groups, rest.Zones = nil, nil, nil, nil
 	m := &manifest{parts: map[Hash]json.RawMessage{}, frame: goalFrame{Host: rest}}
 	var err error
 	if m.frame.Ports, err = takeAll(e, m, h.Ports); err != nil {
@@ -135,6 +135,9 @@ func (e *encoder) take(h *goal.Host) (*manifest, error) {
 		return nil, fmt.Errorf("encode goal of %s: %w", h.Name, err)
 	}
 	if m.frame.Groups, err = takeAll(e, m, h.Groups); err != nil {
+		return nil, fmt.Errorf("encode goal of %s: %w", h.Name, err)
+	}
+	if m.frame.Zones, err = takeAll(e, m, h.Zones); err != nil {
 		return nil, fmt.Errorf("encode goal of %s: %w", h.Name, err)
 	}
 	bare := m.frame
@@ -163,7 +166,7 @@ func takeAll[T any](e *encoder, m *manifest, values []T) ([]Hash, error) {
 // assembler puts goals together at the host. It holds the parts of the newest goal and nothing else; goals share the memory of parts
 // that stay.
 type assembler struct {
-	parts map[Hash]any // *goal.Port, *goal.VNet, *goal.Group
+	parts map[Hash]any // *goal.Port, *goal.VNet, *goal.Group, *goal.Zone
 }
 
 // put returns the complete goal of a frame. A frame that names a part that is neither held nor sent is an error.
@@ -177,6 +180,9 @@ func (a *assembler) put(f *goalFrame) (*goal.Host, error) {
 	if out.Ports, err = gather[goal.Port](&b, f.Ports); err == nil {
 		if out.VNets, err = gather[goal.VNet](&b, f.VNets); err == nil {
 			out.Groups, err = gather[goal.Group](&b, f.Groups)
+		}
+		if err == nil {
+			out.Zones, err = gather[goal.Zone](&b, f.Zones)
 		}
 	}
 	if err != nil {

@@ -122,6 +122,7 @@ type goalFrame struct {
 	Ports  []Hash            `json:"ports,omitempty"`
 	VNets  []Hash            `json:"vnets,omitempty"`
 	Groups []Hash            `json:"groups,omitempty"`
+	Zones  []Hash            `json:"zones,omitempty"`
 	Sizes  []int             `json:"sizes,omitempty"` // of the parts, which follow the JSON as they are
 	Parts  []json.RawMessage `json:"parts,omitempty"` // how servers sent them before; read, never written
 }

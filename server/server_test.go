@@ -240,6 +240,11 @@ func (r reply) code() string {
 // do sends a request as the tenant; a path under /ringfence/ as the operator.
 func (p *plane) do(method, path, body string) reply {
 	p.t.Helper()
+	return p.doWith(method, path, body, nil)
+}
+
+func (p *plane) doWith(method, path, body string, headers map[string]string) reply {
+	p.t.Helper()
 	url := path
 	if !strings.HasPrefix(path, "http") {
 		url = p.url + path
@@ -254,6 +259,9 @@ func (p *plane) do(method, path, body string) reply {
 	req.Header.Set("Authorization", "Bearer 0123456789abcdef")
 	if strings.HasPrefix(path, "/ringfence/") {
 		req.Header.Set("Operator", "yes")
+	}
+	for name, value := range headers {
+		req.Header.Set(name, value)
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

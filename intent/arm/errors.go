@@ -116,14 +116,20 @@ func (q *request) fail(err error) {
 	case http.StatusUnauthorized:
 		header.Set("WWW-Authenticate", `Bearer error="invalid_token"`)
 	}
-	q.json(status, map[string]errorBody{"error": envelope(faults, q.errorStyle(faults[0]))})
+	style := q.errorStyle(faults[0])
+	if style == resource.Bare {
+		q.json(status, envelope(faults, style))
+		return
+	}
+	q.json(status, map[string]errorBody{"error": envelope(faults, style)})
 }
 
 // errorStyle: what the gateway itself says has its own form, whatever the provider.
 func (q *request) errorStyle(f resource.Fault) resource.Style {
 	switch f.Code {
 	case "ResourceNotFound", "ResourceGroupNotFound", "ParentResourceNotFound", "InvalidResourceType", "LocationRequired",
-		"InvalidResourceLocation", "InvalidRequestContent", "SubscriptionNotFound", "LocationNotAvailableForResourceType":
+		"InvalidResourceLocation", "InvalidRequestContent", "SubscriptionNotFound", "LocationNotAvailableForResourceType",
+		"CannotDeleteResource", "AuthorizationFailed", "LinkedAuthorizationFailed":
 		return resource.Gateway
 	}
 	return q.style

@@ -38,15 +38,43 @@ func (q *request) collection(t *resource.Type, id resource.ID) error {
 	if err != nil {
 		return err
 	}
-	parts, err := resource.RenderChildren(d, s, t, q.shown(d))
-	if err != nil {
-		return err
-	}
+	return q.children(s, d, t)
+}
+
+// children lists the children of some types together, in the order of the types.
+func (q *request) children(s Snapshot, d *resource.Doc, types ...*resource.Type) error {
 	var all []entry
-	for i, p := range parts {
-		all = append(all, entry{strconv.Itoa(1e9 + i), func() ([]byte, error) { return p, nil }})
+	for _, t := range types {
+		parts, err := resource.RenderChildren(d, s, t, q.shown(d))
+		if err != nil {
+			return err
+		}
+		for _, p := range parts {
+			all = append(all, entry{strconv.Itoa(1e9 + len(all)), func() ([]byte, error) { return p, nil }})
+		}
 	}
 	return q.page(all)
+}
+
+// together answers GET of a word below a resource that lists several types of its children; nil when there is no such word.
+func (q *request) together(id resource.ID, provider string, types []string) func() error {
+	parent := resource.Find(provider + "/" + strings.Join(types[:len(types)-1], "/"))
+	if parent == nil || parent.Lists[strings.ToLower(types[len(types)-1])] == nil {
+		return nil
+	}
+	id.Type, q.style = parent.Name, parent.Style
+	return func() error {
+		of := parent.Lists[strings.ToLower(types[len(types)-1])]
+		if err := q.may(actionType(parent.Name)+"/"+strings.ToLower(types[len(types)-1])+"/read", id.String()); err != nil {
+			return err
+		}
+		s := q.h.Snapshot()
+		d, err := find(s, id)
+		if err != nil {
+			return err
+		}
+		return q.children(s, d, of...)
+	}
 }
 
 // list answers GET of all documents of a type below a scope.

@@ -82,7 +82,7 @@ func (q *request) read(id resource.ID) error {
 		q.empty(http.StatusNoContent)
 		return nil
 	}
-	q.w.Header().Set("ETag", d.ETag())
+	q.w.Header().Set("ETag", d.EntityTag(id))
 	q.raw(http.StatusOK, body)
 	return nil
 }

@@ -148,6 +148,11 @@ func (q *request) inGroupProvider(sub, group, provider string, p []string) error
 			return err
 		}
 	}
+	if len(types) == len(id.Names)+1 && len(types) > 1 {
+		if list := q.together(id, provider, types); list != nil {
+			return q.get(list)
+		}
+	}
 	t, err := q.typeOf(provider, types)
 	if err != nil {
 		return err

@@ -38,6 +38,9 @@ func (c condition) holds(id resource.ID, d *resource.Doc, exists bool) error {
 		return resource.Faults{{Status: http.StatusPreconditionFailed, Code: "PreconditionFailed", Message: msg,
 			Details: []resource.Fault{{Code: detail, Message: msg}}}}
 	}
+	if t := resource.Find(id.Type); t != nil && t.Style == resource.Bare {
+		return c.holdsBare(t, id, d, exists)
+	}
 	switch {
 	case c.noneMatch && exists:
 		return refuse("PreconditionFailedResourceExists", "Resource %s exists already and If-None-Match: * was given.", id)
@@ -45,8 +48,19 @@ func (c condition) holds(id resource.ID, d *resource.Doc, exists bool) error {
 		return nil
 	case !exists:
 		return refuse("PreconditionFailedEtagMismatch", "Etag provided in if-match header %s does not match: resource %s does not exist.", c.match, id)
-	case c.match != "*" && c.match != d.ETag():
-		return refuse("PreconditionFailedEtagMismatch", "Etag provided in if-match header %s does not match etag %s of resource %s.", c.match, d.ETag(), id)
+	case c.match != "*" && c.match != d.EntityTag(id):
+		return refuse("PreconditionFailedEtagMismatch", "Etag provided in if-match header %s does not match etag %s of resource %s.", c.match, d.EntityTag(id), id)
+	}
+	return nil
+}
+
+// holdsBare says it as the providers of names do. They take an empty If-Match for none.
+func (c condition) holdsBare(t *resource.Type, id resource.ID, d *resource.Doc, exists bool) error {
+	switch {
+	case c.noneMatch && exists:
+		return fault(http.StatusPreconditionFailed, "PreconditionFailed", "The %s %s exists already and hence cannot be created again.", t.Noun, id.Name())
+	case c.match != "" && (!exists || c.match != "*" && strings.Trim(c.match, `"`) != strings.Trim(d.EntityTag(id), `"`)):
+		return fault(http.StatusPreconditionFailed, "PreconditionFailed", "The %s %s has been modified (etag mismatch).", t.Noun, id.Name())
 	}
 	return nil
 }
@@ -229,6 +243,9 @@ func (q *request) wrote(t *resource.Type, id resource.ID, w written) error {
 		q.polled(t.Provider(), id.Subscription, w.Doc, op, false)
 	}
 	q.tellNoEffects(w.Doc)
+	if t.Style == resource.Bare {
+		q.w.Header().Set("ETag", w.Doc.EntityTag(id))
+	}
 	status := http.StatusOK
 	if w.created {
 		status = http.StatusCreated

@@ -8,7 +8,7 @@ import (
 // BuildView makes the typed view of a revision's documents. What cannot be parsed is left out and named: a stored document has
 // passed Validate, so a fault here means that the store holds what this version does not understand.
 func BuildView(rev uint64, docs func(yield func(*Doc) bool)) (*View, []Fault) {
-	v := &View{Revision: rev, VNets: map[string]*VNet{}, NSGs: map[string]*NSG{}, ASGs: map[string]*ASG{}, NICs: map[string]*NIC{}, VMs: map[string]*VM{}}
+	v := &View{Revision: rev, VNets: map[string]*VNet{}, NSGs: map[string]*NSG{}, ASGs: map[string]*ASG{}, NICs: map[string]*NIC{}, VMs: map[string]*VM{}, Zones: map[string]*PrivateZone{}}
 	var faults []Fault
 	docs(func(d *Doc) bool {
 		key := d.Key()
@@ -27,6 +27,8 @@ func BuildView(rev uint64, docs func(yield func(*Doc) bool)) (*View, []Fault) {
 			v.NICs[key] = parseNIC(d)
 		case virtualMachine:
 			v.VMs[key] = parseVM(d)
+		case privateDNSZone:
+			v.Zones[key] = d.typed().(*PrivateZone)
 		}
 		return true
 	})

@@ -68,6 +68,9 @@ func putChild(parent *Doc, t *Type, id ID, child *node) (*Doc, Faults) {
 		props.set(t.List, l)
 	}
 	child = named(child, id.Name())
+	if t.complete != nil {
+		t.complete(id, child)
+	}
 	if i := childIndex(l, id.Name()); i >= 0 {
 		child = named(child, l.elems[i].get("name").text())
 		l.elems[i] = child

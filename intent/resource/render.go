@@ -36,7 +36,7 @@ func Render(d *Doc, lk Lookup, id ID, how Shown) ([]byte, error) {
 	if root == nil {
 		return nil, fmt.Errorf("render %s: the document is no JSON", d.ID)
 	}
-	r := &render{Shown: how, doc: d, lk: lk, etag: d.ETag(), id: d.ID, text: d.ID.String(), body: root}
+	r := &render{Shown: how, doc: d, lk: lk, etag: d.tag(d.ID, root), id: d.ID, text: d.ID.String(), body: root}
 	if len(id.Names) == len(d.ID.Names) {
 		if d.Type.answer != nil {
 			return r.object(d.Type.answer.Fields, root), nil
@@ -58,7 +58,7 @@ func RenderChildren(d *Doc, lk Lookup, t *Type, how Shown) ([][]byte, error) {
 	if root == nil {
 		return nil, fmt.Errorf("render %s: the document is no JSON", d.ID)
 	}
-	r := &render{Shown: how, doc: d, lk: lk, etag: d.ETag(), id: d.ID, text: d.ID.String(), body: root}
+	r := &render{Shown: how, doc: d, lk: lk, etag: d.tag(d.ID, root), id: d.ID, text: d.ID.String(), body: root}
 	var out [][]byte
 	for _, c := range r.children(t) {
 		out = append(out, c.object(t.Schema.Fields, c.body))
@@ -78,6 +78,9 @@ func (r *render) children(t *Type) []*render {
 	for _, e := range r.body.get("properties", t.List).list() {
 		out = append(out, r.child(t, e.get("name").text(), e))
 	}
+	if t.computed != nil {
+		out = append(out, t.computed(r, t)...)
+	}
 	return out
 }
 
@@ -85,6 +88,9 @@ func (r *render) child(t *Type, name string, body *node) *render {
 	c := *r
 	c.id, c.body = r.doc.ID.Child(t, name), body
 	c.text = r.doc.ID.String() + "/" + t.Segment() + "/" + name
+	if t.etag != nil {
+		c.etag = t.etag(r.doc, c.id, body)
+	}
 	return &c
 }
 
@@ -195,6 +201,31 @@ func references(ids []string) []byte {
 func (d *Doc) ETag() string {
 	h := sha256.Sum256(fmt.Appendf(nil, "%s %d", d.Key(), d.Revision))
 	return `W/"` + guid(h[:]) + `"`
+}
+
+// EntityTag is the entity tag of the document or of a child inside it.
+func (d *Doc) EntityTag(id ID) string {
+	t := Find(id.Type)
+	if t == nil || t.etag == nil {
+		return d.ETag()
+	}
+	body := d.tree()
+	if len(id.Names) > len(d.ID.Names) {
+		l := body.get("properties", t.List)
+		i := childIndex(l, id.Name())
+		if i < 0 {
+			return d.ETag()
+		}
+		body, id = l.elems[i], d.ID.Child(t, l.elems[i].get("name").text())
+	}
+	return d.tag(id, body)
+}
+
+func (d *Doc) tag(id ID, body *node) string {
+	if t := Find(id.Type); t != nil && t.etag != nil {
+		return t.etag(d, id, body)
+	}
+	return d.ETag()
 }
 
 // GUID makes a stable GUID from text.

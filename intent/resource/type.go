@@ -32,13 +32,12 @@ type Type struct {
 	items  func(*render) []string // names of read-only children that no body lists
 	typed  func(*Doc, *node) any  // the document's part of the View, System aside
 
-	complete func(id ID, body *node)    // what a write leaves out and the stored document must hold
-	keeps    func(old, body *node)      // what a PUT takes over from the document that it replaces
-	brings   func(*Doc, *node) []*Doc   // documents that come into being with it, unless they are there
-	takes    func(*Doc, *node) []string // keys of documents that go with it
-	computed func(*render) []*render    // children that no body lists and that follow from other documents
-	etag     func(d *Doc, id ID) string // its own entity tag; nil: its document's
-	lasting  func(name string) string   // why a child of that name cannot be deleted
+	complete func(id ID, body *node)                // what a write leaves out and the stored document must hold
+	keeps    func(old, body *node)                  // what a PUT takes over from the document that it replaces
+	brings   func(*Doc, *node) []*Doc               // documents that come into being with it, unless they are there
+	takes    func(*Doc, *node) []string             // keys of documents that go with it
+	computed func(*render, *Type) []*render         // children that no body lists and that follow from other documents
+	etag     func(d *Doc, id ID, body *node) string // its own entity tag; nil: its document's
 }
 
 // Style is a provider's habit on the wire.
@@ -90,10 +89,14 @@ func init() {
 		virtualNetwork, subnet,
 		networkInterface, ipConfiguration,
 		networkWatcher,
+		privateDNSZone,
 		availabilitySet, disk, sshPublicKey,
 		virtualMachine,
 		deployment,
 	}
+	i := slices.Index(table, privateDNSZone) + 1
+	table = slices.Insert(table, i, append(slices.Clone(recordTypes), zoneLink)...)
+	privateDNSZone.Lists = map[string][]*Type{"all": recordTypes, "recordsets": recordTypes}
 	for _, t := range table {
 		byName[strings.ToLower(t.Name)] = t
 	}

@@ -11,6 +11,30 @@ type View struct {
 	ASGs     map[string]*ASG
 	NICs     map[string]*NIC
 	VMs      map[string]*VM
+	Zones    map[string]*PrivateZone
+}
+
+// PrivateZone is a private DNS zone.
+type PrivateZone struct {
+	ID      string
+	Name    string       // in lower case, without a dot at its end
+	Records []ZoneRecord // by kind, in document order
+	Links   []ZoneLink   // in document order
+}
+
+// ZoneRecord is a record set that has records. Names are in lower case, those of targets absolute and without a dot at their end.
+type ZoneRecord struct {
+	Name string // relative: www, *.dev, @
+	Kind string // A, AAAA, CNAME, MX, PTR, SOA, SRV, TXT
+	TTL  uint32
+	Data [][]string // of each record its parts, in the order of its text form
+}
+
+// ZoneLink lets a virtual network resolve a zone.
+type ZoneLink struct {
+	VNet      string // key
+	Registers bool   // the network's machines are records of the zone
+	Fallback  bool   // what the zone does not have is asked elsewhere
 }
 
 // VNet is a virtual network with its subnets.

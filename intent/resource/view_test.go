@@ -44,6 +44,7 @@ func TestBuildView(t *testing.T) {
 		VMs: map[string]*VM{key("Microsoft.Compute/virtualMachines/m"): {ID: full("Microsoft.Compute/virtualMachines/M"), HostName: "m", NICs: []string{key("networkInterfaces/other"), key("networkInterfaces/n")}, Primary: 1, Host: "host2",
 			Facts: VMFacts{Location: "westus2", VMID: "id", Size: "Standard_B1s", Zone: "3", OSType: "Linux", Priority: "Spot", Image: [4]string{"p", "o", "s", "v"}, AdminUser: "ann", NoPassword: true,
 				Keys: [][2]string{{"/k", "ssh-rsa x"}}, Tags: [][2]string{{"a", "1"}, {"b", "2"}}}}},
+		Zones: map[string]*PrivateZone{},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)

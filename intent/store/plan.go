@@ -75,7 +75,7 @@ func (p *plan) needs(d *resource.Doc) error {
 		if err := p.exists(to, key); err != nil {
 			return err
 		}
-		if p.binds(to) {
+		if p.binds(to) || p.links(d, to) {
 			p.compares = append(p.compares, p.untouched(refsTo(to)))
 		}
 	}
@@ -109,6 +109,16 @@ func (p *plan) exists(to, by string) error {
 func (p *plan) binds(to string) bool {
 	e, ok := p.base.docs.get(to)
 	return ok && e.doc.ID.Type == "Microsoft.Network/applicationSecurityGroups"
+}
+
+// links tells whether a private zone refers to a virtual network that it did not refer to before: which zones a network may have
+// depends on those that it has.
+func (p *plan) links(d *resource.Doc, to string) bool {
+	if d.ID.Type != "Microsoft.Network/privateDnsZones" || groupOf(to) == to {
+		return false
+	}
+	old, ok := p.base.docs.get(d.ID.Key())
+	return !ok || !slices.Contains(old.refs, to)
 }
 
 // unchanged compares that a document is as in base, or as absent.

@@ -85,6 +85,7 @@ func (c *content) build() (*resource.View, []resource.Fault) {
 		ASGs:     merged(old.ASGs, part.ASGs, set),
 		NICs:     merged(old.NICs, part.NICs, set),
 		VMs:      merged(old.VMs, part.VMs, set),
+		Zones:    merged(old.Zones, part.Zones, set),
 	}, faults
 }
 

@@ -38,6 +38,7 @@ func TestServices(t *testing.T) {
 			t.Errorf("%s asks for its subscription: %q %v", tenant, out, err)
 		}
 	}
+	privateZone(t, l, in)
 	l.put("contoso", network+"networkSecurityGroups/n", `{"location":"westeurope","properties":{"securityRules":[`+
 		outbound(100, "AzurePlatformDNS")+","+outbound(110, "AzurePlatformIMDS")+","+outbound(120, "*")+`]}}`)
 	if out, err := in("contoso", "RES_OPTIONS='timeout:1 attempts:1' getent hosts blue"); err == nil {
@@ -53,6 +54,26 @@ func TestServices(t *testing.T) {
 	}
 	if out, err := in("contoso", within); err != nil || !strings.HasSuffix(out, "a1") {
 		t.Errorf("metadata are exempt from a rule that does not name them: %q %v", out, err)
+	}
+}
+
+// privateZone: when the answer to a write is there, so is the record, for machines of the linked network and nobody else.
+func privateZone(t *testing.T, l *lab, in func(tenant, command string) (string, error)) {
+	zone := network + "privateDnsZones/shop.test"
+	l.put("contoso", zone, `{"location":"global"}`)
+	l.put("contoso", zone+"/A/db", `{"properties":{"ttl":60,"aRecords":[{"ipv4Address":"10.9.8.7"}]}}`)
+	if out, err := in("contoso", "getent ahostsv4 db.shop.test"); err == nil {
+		t.Errorf("a zone that is not linked answers: %q", out)
+	}
+	l.put("contoso", zone+"/virtualNetworkLinks/l", `{"location":"global","properties":{"registrationEnabled":true,"virtualNetwork":{"id":"`+l.path("contoso", network+"virtualNetworks/v")+`"}}}`)
+	l.put("contoso", zone+"/CNAME/www", `{"properties":{"ttl":60,"cnameRecord":{"cname":"blue.shop.test"}}}`)
+	for name, want := range map[string]string{"db": "10.9.8.7", "blue": "10.0.1.5", "www": "10.0.1.5"} {
+		if out, err := in("contoso", "getent ahostsv4 "+name+".shop.test"); err != nil || !strings.HasPrefix(out, want) {
+			t.Errorf("%s.shop.test: %q %v, want %s", name, out, err, want)
+		}
+	}
+	if out, err := in("fabrikam", "getent ahostsv4 db.shop.test"); err == nil {
+		t.Errorf("another tenant resolves it: %q", out)
 	}
 }
 

@@ -44,9 +44,9 @@ func program() (string, error) {
 
 // about is the part of a goal that services answer from: no rules, and of addresses only the VMs' own.
 func about(h *goal.Host) *goal.Host {
-	part := &goal.Host{Name: h.Name, Generation: h.Generation, Underlay: h.Underlay, Ports: h.Ports, Forwarders: h.Forwarders}
+	part := &goal.Host{Name: h.Name, Generation: h.Generation, Underlay: h.Underlay, Ports: h.Ports, Zones: h.Zones, Forwarders: h.Forwarders}
 	for _, n := range h.VNets {
-		part.VNets = append(part.VNets, goal.VNet{VNI: n.VNI, ID: n.ID, Prefixes: n.Prefixes, Domain: n.Domain, Names: n.Names})
+		part.VNets = append(part.VNets, goal.VNet{VNI: n.VNI, ID: n.ID, Prefixes: n.Prefixes, Domain: n.Domain, Names: n.Names, Zones: n.Zones})
 	}
 	return part
 }
@@ -57,5 +57,5 @@ func same(a, b *goal.Host) bool {
 		return a == b
 	}
 	return a.Name == b.Name && a.Underlay == b.Underlay && slices.Equal(a.Forwarders, b.Forwarders) &&
-		reflect.DeepEqual(a.Ports, b.Ports) && reflect.DeepEqual(a.VNets, b.VNets)
+		reflect.DeepEqual(a.Ports, b.Ports) && reflect.DeepEqual(a.Zones, b.Zones) && reflect.DeepEqual(a.VNets, b.VNets)
 }

@@ -95,7 +95,7 @@ func (q *query) check() (code int, ok bool) {
 	return 0, true
 }
 
-// answer decides: from the zone, by a forwarder, or not at all.
+// answer decides: from a private zone, from the network's own, by a forwarder, or not at all.
 func (s *Server) answer(t *table, p *port, q *query, buf []byte) result {
 	if code, ok := q.check(); !ok {
 		what := refused
@@ -105,6 +105,9 @@ func (s *Server) answer(t *table, p *port, q *query, buf []byte) result {
 		return result{what: what, reply: q.pack(q.reply(code), buf)}
 	}
 	question := q.msg.Question[0]
+	if r, ours := s.private(t, p, q, buf); ours {
+		return r
+	}
 	f := p.zone.find(strings.ToLower(question.Name))
 	if !f.outside {
 		return result{what: answered, reply: q.pack(f.reply(p.zone, q), buf)}

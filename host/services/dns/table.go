@@ -28,7 +28,8 @@ const (
 type table struct {
 	generation uint64
 	ports      map[uint32]*port
-	zones      map[uint32]*zone // by VNI
+	zones      map[uint32]*zone        // by VNI
+	private    map[string]*privateZone // by id of the zone
 	forwarders []netip.AddrPort
 }
 
@@ -49,6 +50,7 @@ type zone struct {
 	hosts    map[string]*host
 	byIP     map[netip.Addr]*host
 	addrs    []netip.Addr // of byIP, sorted
+	private  []privateLink
 }
 
 type host struct {
@@ -59,13 +61,23 @@ type host struct {
 // newTable keeps the rates of ports that were there before, and zones in which nothing changed: most goals change rules only.
 func newTable(h *goal.Host, old *table, perSecond int) *table {
 	t := &table{generation: h.Generation, ports: make(map[uint32]*port, len(h.Ports)), zones: make(map[uint32]*zone, len(h.VNets)),
-		forwarders: slices.Clone(h.Forwarders)}
+		forwarders: slices.Clone(h.Forwarders), private: make(map[string]*privateZone, len(h.Zones))}
+	for i := range h.Zones {
+		z := &h.Zones[i]
+		if old != nil && old.private[z.ID].madeFrom(z) {
+			t.private[z.ID] = old.private[z.ID]
+		} else {
+			t.private[z.ID] = newPrivate(z)
+		}
+	}
 	for i := range h.VNets {
 		n := &h.VNets[i]
-		if old != nil && old.zones[n.VNI].madeFrom(n) {
+		links := t.linksOf(n)
+		if old != nil && old.zones[n.VNI].madeFrom(n) && slices.Equal(old.zones[n.VNI].private, links) {
 			t.zones[n.VNI] = old.zones[n.VNI]
 		} else {
 			t.zones[n.VNI] = newZone(n, uint32(h.Generation))
+			t.zones[n.VNI].private = links
 		}
 	}
 	for i := range h.Ports {
