@@ -33,6 +33,10 @@ COMP_WORDS=("$@"); COMP_CWORD=$(($#-1)); COMPREPLY=()
 _ringfence
 echo "${COMPREPLY[*]}"
 `
+	file := filepath.Join(t.TempDir(), "script") // too long for an argument
+	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for words, want := range map[string]string{
 		"ringfence v":                           "verify version vm",
 		"ringfence vm ":                         "availability-set create delete exec list show",
@@ -48,7 +52,7 @@ echo "${COMPREPLY[*]}"
 		"ringfence pro":                         "", // hidden
 		"ringfence doctor --su":                 "--subscription",
 	} {
-		cmd := exec.Command("bash", append([]string{"-c", script, "bash", dir}, strings.Split(words, " ")...)...)
+		cmd := exec.Command("bash", append([]string{file, dir}, strings.Split(words, " ")...)...)
 		out, err := cmd.CombinedOutput()
 		if got := strings.TrimSpace(string(out)); err != nil || got != want {
 			t.Errorf("%s: %q, want %q (%v)", words, got, want, err)
