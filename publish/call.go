@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // maxCalls bounds the requests of one host that are under way.
@@ -94,4 +95,11 @@ func (s *session) granted(q call) (json.RawMessage, error) {
 	}
 	defer s.calls.Add(-1)
 	return s.p.o.OnCall(s.name, q.Kind, q.Body)
+}
+
+// Since is when the stream began, or when the last one ended.
+func (c *Client) Since() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.since
 }

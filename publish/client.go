@@ -54,6 +54,7 @@ type Client struct {
 	process  string   // names this process to the server
 	servers  []string // where to call, in this order; the first is the configured one until a server says otherwise
 	turn     int
+	since    time.Time // when the stream began, or ended; when the client was made
 	asked    time.Time // for a new certificate; the writer's own
 }
 
@@ -87,7 +88,7 @@ func NewClient(o ClientOptions) *Client {
 			return (&net.Dialer{Timeout: handshakeTime}).DialContext(ctx, "tcp", address)
 		}
 	}
-	return &Client{o: o, goals: make(chan *goal.Host, 1), process: crand.Text(), servers: candidates(o.Server, o.More)}
+	return &Client{o: o, goals: make(chan *goal.Host, 1), process: crand.Text(), since: time.Now(), servers: candidates(o.Server, o.More)}
 }
 
 // candidates are the configured server and those that were learnt, each once.
@@ -207,13 +208,13 @@ func (c *Client) stream(ctx context.Context) error {
 	conn.SetDeadline(time.Time{})
 	l := &link{conn: conn, wake: make(chan struct{}, 1), done: make(chan struct{}), open: map[uint64]chan answer{}}
 	c.mu.Lock()
-	c.link = l
+	c.link, c.since = l, time.Now()
 	l.report = c.report != nil
 	c.mu.Unlock()
 	l.kick()
 	defer func() {
 		c.mu.Lock()
-		c.link = nil
+		c.link, c.since = nil, time.Now()
 		c.mu.Unlock()
 		close(l.done)
 	}()

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -286,4 +287,33 @@ func ballast(t *testing.T, n int) *resource.Doc {
 	noise := make([]byte, 250<<10)
 	rand.Read(noise)
 	return resource.NewDoc(id, []byte(`{"location":"westeurope","tags":{"b":"`+base64.StdEncoding.EncodeToString(noise)+`"}}`))
+}
+
+// The clock of another server is an hour behind, or ahead: a write still waits for the host that speaks to that one, and a host that nobody
+// hears of any more is not waited for.
+func TestClocksOfServersDiffer(t *testing.T) {
+	p := newPlane(t)
+	p.twoHosts()
+	p.network()
+	for _, off := range []time.Duration{-time.Hour, time.Hour} {
+		far := store.Host{Name: "far", Underlay: netip.MustParseAddr("198.18.0.19"), Seen: time.Now().Add(off), Connected: true, Server: "another", Process: "x"}
+		if err := p.store.PutHost(within(t), far); err != nil {
+			t.Fatal(err)
+		}
+		need := map[string]uint64{"far": 1}
+		eventually(t, "a host at another server is waited for", func() bool { return p.elsewhere(need)["far"] == 1 })
+		p.healer.update("far", func(s *sign) { s.since = time.Now().Add(-forgotten) })
+		if got := p.elsewhere(need); len(got) != 0 {
+			t.Errorf("clock off by %v: a host that is silent is waited for: %v", off, got)
+		}
+		p.heal1(t, "far")
+	}
+}
+
+// heal1 looks whether a host was called failed.
+func (p *plane) heal1(t *testing.T, name string) {
+	t.Helper()
+	if h := p.hostOf(name); h.State != "ready" {
+		t.Errorf("%s is %s", name, h.State)
+	}
 }

@@ -81,6 +81,14 @@ func (l *healer) sign(h store.Host) *sign {
 	return s
 }
 
+// fresh tells whether a sign of life of a host that speaks to another server came not long ago, by this server's own clock: what that one
+// wrote beside it says only what its clock showed.
+func (l *healer) fresh(h store.Host) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Since(l.sign(h).since) < forgotten
+}
+
 // heal looks after the hosts until ctx ends: one that stays away has failed, one that returns is ready, and what is on a host that is to be
 // left moves.
 func (v *Server) heal(ctx context.Context) {

@@ -211,7 +211,7 @@ func (v *Server) elsewhere(need map[string]uint64) map[string]uint64 {
 	out := map[string]uint64{}
 	for _, h := range v.store.Snapshot().Hosts() {
 		revision, concerned := need[h.Name]
-		if concerned && !here[h.Name] && h.Connected && time.Since(h.Seen) < forgotten {
+		if concerned && !here[h.Name] && h.Connected && v.healer.fresh(h) {
 			out[h.Name] = revision
 		}
 	}

@@ -267,6 +267,7 @@ func (a *Agent) due(ctx context.Context, now time.Time) {
 func (a *Agent) resync(ctx context.Context) {
 	clear(a.devices)
 	a.serving = nil
+	a.looked = time.Time{}
 	a.guests.table.Resync()
 	a.apply(ctx)
 }

@@ -98,6 +98,7 @@ type reception struct {
 	sandboxes Sandboxes
 	call      func(ctx context.Context, kind string, body any) (json.RawMessage, error)
 	connected func() bool
+	since     func() time.Time // when that began or ended
 	log       *slog.Logger
 }
 
@@ -163,7 +164,8 @@ func (r *reception) routes() http.Handler {
 		case generation == 0:
 			refuse(w, http.StatusServiceUnavailable, "NotReady", "The agent has no goal yet.")
 		case !r.connected():
-			refuse(w, http.StatusServiceUnavailable, "NotReady", "The agent does not reach the control plane.")
+			refuse(w, http.StatusServiceUnavailable, "NotReady", fmt.Sprintf("The agent does not reach the control plane since %s; goal %d stays in force.",
+				r.since().UTC().Format(time.RFC3339), generation))
 		default:
 			reply(w, http.StatusOK, map[string]uint64{"generation": generation})
 		}

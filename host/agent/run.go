@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"ringfence/host/agent/serving"
@@ -67,8 +68,8 @@ func Run(ctx context.Context, c Config) error {
 	fabric := &fabric{c: c, dp: dp, log: log, mtu: mtu, lost: make(chan struct{}, 1)}
 	defer fabric.close()
 	a = New(Deps{Datapath: dp, Sandboxes: boxes, Fabric: fabric, Lost: fabric.lost, Stream: stream, Log: journal.Component(log, "agent"),
-		Machine: func() []observe.Finding { return machine(c) }})
-	r := &reception{board: &a.board, sandboxes: boxes, call: stream.Call, connected: stream.Connected, log: journal.Component(log, "local")}
+		Machine: func() []observe.Finding { return append(machine(c), fabric.tampered.Load().findings(time.Now())...) }})
+	r := &reception{board: &a.board, sandboxes: boxes, call: stream.Call, connected: stream.Connected, since: stream.Since, log: journal.Component(log, "local")}
 	return a.live(ctx, stream, dp.Events, func(ctx context.Context) error { return r.serveLocal(ctx, c.RunDir) })
 }
 
@@ -151,17 +152,21 @@ func underlayMTU(u Underlay) (mtu int, err error) {
 
 // fabric is the host's own devices: made once per process, when the first goal is there.
 type fabric struct {
-	c    Config
-	dp   *datapath.Datapath
-	log  *slog.Logger
-	mtu  int
-	run  *serving.Keeper // nil while nothing is served
-	svc  services.Link
-	lost chan struct{} // told when the service namespace is not what was made
+	c        Config
+	dp       *datapath.Datapath
+	log      *slog.Logger
+	mtu      int
+	run      *serving.Keeper // nil while nothing is served
+	svc      services.Link
+	tampered atomic.Pointer[tampering]
+	lost     chan struct{} // told when the service namespace is not what was made
 }
 
 // Ensure makes the tunnel and the service pair, attaches the programs and has the services run. All of it may be there already.
 func (f *fabric) Ensure() (Services, error) {
+	if err := f.repin(); err != nil {
+		return nil, err
+	}
 	if err := f.devices(); err != nil {
 		return nil, fmt.Errorf("host's devices: %w", err)
 	}
@@ -180,6 +185,33 @@ func (f *fabric) Ensure() (Services, error) {
 	f.run = serving.Keep(serving.Options{Dir: f.c.RunDir, Host: f.c.Name, Namespace: svc.Namespace, Level: f.c.Log, Log: journal.Component(f.log, "services")},
 		svc.Whole, f.complain)
 	return f.run, nil
+}
+
+// repin puts back pins that somebody removed. Nothing was open meanwhile, but would have been with the agent's end: the operator shall know.
+func (f *fabric) repin() error {
+	put, err := f.dp.Restore()
+	if len(put) > 0 {
+		f.log.Warn("pins were removed by somebody else and are put back", "pins", len(put), "one", put[0])
+		f.tampered.Store(&tampering{pins: len(put), at: time.Now()})
+	}
+	return err
+}
+
+// tampering is that pins were removed, at some time since the last look.
+type tampering struct {
+	pins int
+	at   time.Time
+}
+
+// remembered is how long a host says that its pins were removed.
+const remembered = 10 * time.Minute
+
+func (t *tampering) findings(now time.Time) []observe.Finding {
+	if t == nil || now.Sub(t.at) > remembered {
+		return nil
+	}
+	return []observe.Finding{{State: observe.Warn, Topic: "pins", What: fmt.Sprintf("%d pins were removed by somebody else and put back at %s", t.pins, t.at.UTC().Format(time.RFC3339)),
+		Cure: "find out who removes files below /sys/fs/bpf: without pins, what is enforced ends with the agent"}}
 }
 
 // complain has the loop look at everything again, soon.

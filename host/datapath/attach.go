@@ -23,31 +23,76 @@ func (d *Datapath) attach(program, name string, ifindex int) error {
 	if d.older != nil && bpf.Device(pin) == ifindex && bpf.Device(pin+closedSuffix) == ifindex {
 		return nil // the old set's, until the new one has its goal
 	}
-	if err := bpf.Attach(d.coll.Programs["closed"], ifindex, bpf.Last, pin+closedSuffix); err != nil {
+	if err := d.put("closed", bpf.Last, pin+closedSuffix, ifindex); err != nil {
 		return fmt.Errorf("datapath: %s: %w", name, err)
 	}
-	if err := bpf.Attach(d.coll.Programs[program], ifindex, bpf.First, pin); err != nil {
+	if err := d.put(program, bpf.First, pin, ifindex); err != nil {
 		return fmt.Errorf("datapath: %s: %w", name, err)
 	}
 	return nil
 }
 
+// put attaches one program and holds its link. A pin that somebody removed is put back first: a second link must not come beside the one
+// that is on the device still.
+func (d *Datapath) put(program string, place bpf.Place, pin string, ifindex int) error {
+	if _, err := d.held.Restore(pin); err != nil {
+		return err
+	}
+	if err := bpf.Attach(d.coll.Programs[program], ifindex, place, pin); err != nil {
+		return err
+	}
+	return d.held.Take(pin)
+}
+
 func (d *Datapath) detach(name string) error {
 	pin := filepath.Join(d.opts.links(), name)
-	return errors.Join(bpf.Detach(pin), bpf.Detach(pin+closedSuffix), bpf.Detach(pin+sentSuffix))
+	pins := []string{pin, pin + closedSuffix, pin + sentSuffix}
+	var err error
+	for _, one := range pins {
+		err = errors.Join(err, bpf.Detach(one))
+		d.held.Drop(one)
+	}
+	return err
 }
 
 // guard lets only what the programs have judged go out of a port's device. While programs of another layout are in force it waits for the
 // own ones, which know the pass.
 func (d *Datapath) guard(name string, ifindex int) error {
-	pin := filepath.Join(d.opts.links(), name+sentSuffix)
 	if d.older != nil {
 		return nil
 	}
-	if err := bpf.Attach(d.coll.Programs["port_in"], ifindex, bpf.Sent, pin); err != nil {
+	if err := d.put("port_in", bpf.Sent, filepath.Join(d.opts.links(), name+sentSuffix), ifindex); err != nil {
 		return fmt.Errorf("datapath: %s: %w", name, err)
 	}
 	return nil
+}
+
+// Restore puts pins back that somebody else removed, and lists them. What they keep alive was held by this process meanwhile: the programs
+// were on their devices all the time, with the same maps.
+func (d *Datapath) Restore() ([]string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, dir := range []string{d.opts.maps(), d.opts.links()} {
+		if err := bpf.EnsureFS(dir); err != nil {
+			return nil, fmt.Errorf("datapath: pins: %w", err)
+		}
+	}
+	put, err := d.held.RestoreAll()
+	for name, m := range d.coll.Maps {
+		if !d.opts.shared(name) {
+			continue
+		}
+		pin := filepath.Join(d.opts.maps(), name)
+		again, one := bpf.RestoreMap(m, pin)
+		if again {
+			put = append(put, pin)
+		}
+		err = errors.Join(err, one)
+	}
+	if err != nil {
+		return put, fmt.Errorf("datapath: pins: %w", err)
+	}
+	return put, nil
 }
 
 func portLink(index uint32) string { return "port-" + strconv.FormatUint(uint64(index), 10) }
@@ -131,7 +176,7 @@ func (d *Datapath) AttachUplink(ifindex int) error {
 	if d.older != nil && bpf.Device(pin) == ifindex {
 		return nil
 	}
-	if err := bpf.Attach(d.coll.Programs["uplink_in"], ifindex, bpf.First, pin); err != nil {
+	if err := d.put("uplink_in", bpf.First, pin, ifindex); err != nil {
 		return fmt.Errorf("datapath: uplink: %w", err)
 	}
 	return nil
@@ -166,7 +211,7 @@ func (d *Datapath) relink() error {
 		if strings.HasSuffix(e.Name(), sentSuffix) {
 			continue
 		}
-		if err := bpf.Attach(d.coll.Programs[programOf(e.Name())], ifindex, bpf.First, pin); err != nil {
+		if err := d.put(programOf(e.Name()), bpf.First, pin, ifindex); err != nil {
 			return err
 		}
 		if programOf(e.Name()) == "port_out" {
@@ -177,7 +222,7 @@ func (d *Datapath) relink() error {
 		}
 	}
 	for name, ifindex := range ports { // last: they let through only what programs send that know the pass
-		if err := bpf.Attach(d.coll.Programs["port_in"], ifindex, bpf.Sent, filepath.Join(d.opts.links(), name+sentSuffix)); err != nil {
+		if err := d.put("port_in", bpf.Sent, filepath.Join(d.opts.links(), name+sentSuffix), ifindex); err != nil {
 			return err
 		}
 	}

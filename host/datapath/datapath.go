@@ -105,6 +105,7 @@ type Datapath struct {
 
 	mu     sync.Mutex // Apply and the Attach calls
 	kernel state      // what is programmed
+	held   bpf.Hold   // every link that is pinned
 	older  *migration // a set with another layout that is in force until the first goal is in ours; nil: none
 
 	collecting sync.Mutex // the collector's key maps
@@ -147,6 +148,7 @@ func Open(o Options) (*Datapath, error) {
 	}
 	d := &Datapath{opts: o, coll: coll, clock: clock, stop: make(chan struct{}), older: older}
 	if err := d.start(lost && older == nil, middle); err != nil {
+		d.held.Close()
 		coll.Close()
 		clock.Close()
 		return nil, fmt.Errorf("datapath: %w", err)
@@ -326,6 +328,7 @@ func (d *Datapath) Close() error {
 		if d.older != nil {
 			d.older.close()
 		}
+		d.held.Close()
 		d.coll.Close()
 		d.clock.Close()
 		d.tracer.close()

@@ -121,9 +121,11 @@ func TestLostLink(t *testing.T) {
 	w, a, _ := pair(t, 1)
 	h := w.hosts[0]
 	w.quiet(a, "10.0.0.5")
-	if err := bpf.Detach(filepath.Join(h.opts.links(), portLink(1))); err != nil {
+	pin := filepath.Join(h.opts.links(), portLink(1))
+	if err := bpf.Detach(pin); err != nil {
 		t.Fatal(err)
 	}
+	h.dp.held.Drop(pin) // or the process would keep it
 	before := h.counted(t)
 	pc, err := netdev.OpenPacket(a.ns, "eth0")
 	if err != nil {

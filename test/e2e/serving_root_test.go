@@ -64,6 +64,13 @@ func TestServicesStayAndFollow(t *testing.T) {
 	}
 	served("after the end of what serves", "10.0.1.5")
 	before = l.serving("host1")
+	pins := "/sys/fs/bpf/ringfence/" + l.name + "/host1"
+	if err := os.RemoveAll(pins); err != nil {
+		t.Fatal(err)
+	}
+	if got := address(); got != "10.0.1.5" {
+		t.Errorf("when the pins are removed blue is %q", got)
+	}
 	if out, err := exec.Command("ip", "netns", "delete", "rf-"+l.name+"-host1-svc").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -73,6 +80,12 @@ func TestServicesStayAndFollow(t *testing.T) {
 		}
 	}
 	served("after the end of its namespace", "10.0.1.5")
+	if left, _ := filepath.Glob(pins + "/links/*"); len(left) != 2+2+3+1 { // tunnel, services, a1, uplink
+		t.Errorf("pinned links: %v", left)
+	}
+	if out := l.must("host", "list", "-o", "json"); !strings.Contains(out, "were removed by somebody else and put back") {
+		t.Errorf("nobody is told that the pins were removed: %s", out)
+	}
 
 	// The answer to the write means that names are as written, also on the other host.
 	nic := network + "networkInterfaces/blue-nic"
