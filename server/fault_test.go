@@ -317,3 +317,21 @@ func (p *plane) heal1(t *testing.T, name string) {
 		t.Errorf("%s is %s", name, h.State)
 	}
 }
+
+// A process that is started in the place of a killed one, which still dies, gets its data directory; two that live do not share one.
+func TestDataDirectoryOfADyingServer(t *testing.T) {
+	dir := t.TempDir()
+	unlock, err := lock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(200*time.Millisecond, unlock)
+	again, err := lock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again()
+	if _, err := lock(dir); err == nil || !strings.Contains(err.Error(), "another server uses it") {
+		t.Errorf("a second server: %v", err)
+	}
+}

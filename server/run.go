@@ -81,6 +81,9 @@ func Run(ctx context.Context, c Config) error {
 	return err
 }
 
+// lockTime is how long a process that was killed may take to let go of its files: one that was started in its place waits for that.
+const lockTime = 3 * time.Second
+
 // lock takes the data directory: etcd would wait for ever for another process that has it.
 func lock(dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -90,7 +93,12 @@ func lock(dir string) (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	for end := time.Now().Add(lockTime); errors.Is(err, unix.EWOULDBLOCK) && time.Now().Before(end); {
+		time.Sleep(20 * time.Millisecond)
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	}
+	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("data directory %s: another server uses it: %w", dir, err)
 	}

@@ -1,11 +1,13 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -213,6 +215,11 @@ func TestControlPlaneDiesAndReturns(t *testing.T) {
 	l.vm("contoso", "b1", "b", "host2")
 	l.serve("contoso", "a1", "tcp-serve", ":80")
 	b1 := l.namespace("contoso", "b1")
+	steady := l.inhabit(b1, "steady", "10.0.1.4:80")
+	links, delivered, generation := l.links("host1"), l.delivered("contoso", "a1"), l.generation("host1")
+	if len(links) < 2+2+3 {
+		t.Fatalf("links of host1: %v", links)
+	}
 	for range 2 {
 		config := l.end("server")
 		if !l.inside(b1, "tcp", "10.0.1.4:80") {
@@ -228,7 +235,43 @@ func TestControlPlaneDiesAndReturns(t *testing.T) {
 		l.expect("contoso", probe{false, "b1", "tcp", "10.0.1.4:80"})
 		l.rules("contoso", "")
 		l.expect("contoso", probe{true, "b1", "tcp", "10.0.1.4:80"})
+		if now := l.links("host1"); !slices.Equal(now, links) {
+			t.Errorf("links and programs %v, were %v", now, links)
+		}
+		if now := l.delivered("contoso", "a1"); now <= delivered {
+			t.Errorf("%d packets were delivered, %d before: the counter began anew", now, delivered)
+		}
+		if now := l.generation("host1"); now <= generation {
+			t.Errorf("generation %d, was %d", now, generation)
+		}
+		delivered, generation = l.delivered("contoso", "a1"), l.generation("host1")
 	}
+	if err := steady(); err != nil {
+		t.Errorf("an established connection: %v", err)
+	}
+}
+
+// delivered counts what a machine's port was given.
+func (l *lab) delivered(tenant, vm string) uint64 {
+	l.t.Helper()
+	var found struct{ Value []struct{ Delivered uint64 } }
+	out := l.must("rest", "GET", "/ringfence/v1/traffic?vm="+l.path(tenant, "/providers/Microsoft.Compute/virtualMachines/"+vm))
+	if err := json.Unmarshal([]byte(out), &found); err != nil || len(found.Value) != 1 {
+		l.t.Fatalf("traffic of %s: %s %v", vm, out, err)
+	}
+	return found.Value[0].Delivered
+}
+
+func (l *lab) generation(host string) uint64 {
+	l.t.Helper()
+	hosts, err := l.hosts()
+	for _, h := range hosts {
+		if h.Name == host {
+			return h.Generation
+		}
+	}
+	l.t.Fatalf("no host %s: %v", host, err)
+	return 0
 }
 
 // kill ends an agent as a crash would, and waits until the server knows.
