@@ -24,7 +24,7 @@ func TestTornGoal(t *testing.T) {
 	one, two := manifestOf(aGoal(1, aGroup("/nsg", 3))), manifestOf(aGoal(2, aGroup("/nsg", 4)))
 	for name, tear := range map[string]func(f *goalFrame){
 		"cut":     func(f *goalFrame) { f.Parts[0] = f.Parts[0][:len(f.Parts[0])/2] },
-		"changed": func(f *goalFrame) { f.Parts[0] = bytes.Replace(f.Parts[0], []byte("443"), []byte("444"), 1) },
+		"changed": func(f *goalFrame) { f.Parts[0] = bytes.Clone(f.Parts[0]); f.Parts[0][len(f.Parts[0])/2] ^= 1 },
 		"missing": func(f *goalFrame) { f.Parts = nil },
 	} {
 		c := NewClient(ClientOptions{Hello: func() Hello { return Hello{} }})
