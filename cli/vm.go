@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"ringfence/intent/resource"
 )
 
 const (
@@ -62,6 +64,9 @@ func (c *vmCreate) Run(a *app) error {
 	}
 	location, err := s.location(c.Location, c.Group)
 	if err != nil {
+		return err
+	}
+	if err := resource.CheckName(resource.Find(vmType), c.Name); err != nil { // before the interface, whose name is made of it, is refused
 		return err
 	}
 	a.progress.begin("creating the network interface of %s", c.Name)

@@ -256,7 +256,7 @@ func TestAllFaultsAreListed(t *testing.T) {
 		t.Error(r.body)
 	}
 	r = a.do("PUT", "~N/networkSecurityGroups/many", `{"location":5,"properties":{"a":1,"b":2,"securityRules":{}}}`)
-	if _, _, _, details = r.errorOf(t); len(details) != 3 {
+	if _, _, _, details = r.errorOf(t); len(details) != 4 {
 		t.Error(r.body)
 	}
 }

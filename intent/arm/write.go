@@ -181,11 +181,32 @@ func (q *request) put(t *resource.Type, id resource.ID) error {
 	if err != nil {
 		return err
 	}
-	w, err := q.h.apply(q.Context(), q.who, q.h.putChange(id, body, q.apiVersion, c))
+	var place string
+	put := q.h.putChange(id, body, q.apiVersion, c)
+	w, err := q.h.apply(q.Context(), q.who, func(s Snapshot) (Intent, written, error) {
+		in, w, err := put(s)
+		if t.Parent != nil && in.Put != nil {
+			place = resource.ChildPlace(in.Put, id)
+		}
+		return in, w, err
+	})
 	if err != nil {
-		return err
+		return inChild(place, err)
 	}
 	return q.wrote(t, id, w)
+}
+
+// inChild makes the targets of faults in a child relative to it: its client sent no parent.
+func inChild(place string, err error) error {
+	var faults resource.Faults
+	if place == "" || !errors.As(err, &faults) {
+		return err
+	}
+	out := slices.Clone(faults)
+	for i := range out {
+		out[i].Target = strings.TrimPrefix(out[i].Target, place+".")
+	}
+	return out
 }
 
 // patch answers PATCH: new tags.

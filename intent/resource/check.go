@@ -34,6 +34,7 @@ func Validate(d *Doc, lk Lookup) Faults {
 	if len(c.faults) > 0 {
 		return c.faults
 	}
+	c.tags()
 	c.references()
 	if d.Type.check != nil {
 		d.Type.check(c)

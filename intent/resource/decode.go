@@ -20,16 +20,22 @@ func Decode(t *Type, body []byte) ([]byte, Faults) {
 }
 
 func decodeTree(t *Type, body []byte) (*node, Faults) {
+	_, out, faults := decodeBoth(t, body)
+	return out, faults
+}
+
+// decodeBoth gives what was sent beside what is kept of it.
+func decodeBoth(t *Type, body []byte) (root, kept *node, refused Faults) {
 	root, err := parseJSON(body)
 	if err != nil {
 		var se *syntaxError
 		errors.As(err, &se)
 		line, col := position(body, se.off)
-		return nil, Faults{bad("", "InvalidRequestContent", fmt.Sprintf(
+		return nil, nil, Faults{bad("", "InvalidRequestContent", fmt.Sprintf(
 			"The request content was invalid and could not be deserialized: '%s. line %d, position %d.'.", se.msg, line, col))}
 	}
 	if root.kind != kindObject {
-		return nil, Faults{bad("", "InvalidRequestContent", fmt.Sprintf(
+		return nil, nil, Faults{bad("", "InvalidRequestContent", fmt.Sprintf(
 			"The request content was invalid and could not be deserialized: 'want an object, got %s. line 1, position 1.'.", kindNames[root.kind]))}
 	}
 	d := &decoder{text: body}
@@ -40,7 +46,7 @@ func decodeTree(t *Type, body []byte) (*node, Faults) {
 		f.Details = d.invalid
 		faults = append(faults, f)
 	}
-	return out, append(faults, d.refused...)
+	return root, out, append(faults, d.refused...)
 }
 
 type decoder struct {
@@ -172,6 +178,7 @@ func badInteger(text string) string {
 // convert takes what Azure's reader takes: "true" and "100" for a boolean and a number, 80 for a string.
 func (d *decoder) convert(f *Field, n *node, path string) *node {
 	switch {
+	case f.Exact:
 	case f.Kind == String && (n.kind == kindNumber || n.kind == kindBool):
 		return d.enum(f, jsonString(string(n.raw)), path)
 	case f.Kind == Int && n.kind == kindString:

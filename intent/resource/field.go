@@ -15,6 +15,7 @@ type Field struct {
 	Elem     *Field   // of an array
 	Target   string   // of a reference: the type it points at
 	Type     *Type    // of an array's element: it is a child resource
+	Exact    bool     // of a string: a number or a boolean is not taken for one
 	Always   bool     // of an object: shown with its defaults when it was not sent
 
 	show func(*render) []byte // computed for a GET; nil result: not shown

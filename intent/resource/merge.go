@@ -10,7 +10,8 @@ import (
 // nil. The answer's Revision is old's: what the store compares. A child's parent must exist.
 func Put(old *Doc, id ID, body []byte, apiVersion string) (*Doc, Faults) {
 	t := Find(id.Type)
-	root, faults := decodeTree(t, body)
+	sent, root, faults := decodeBoth(t, body)
+	faults = append(faults, contradictions(t, id, sent)...)
 	if faults = append(faults, checkName(t, id)...); len(faults) > 0 {
 		return nil, faults
 	}

@@ -272,7 +272,7 @@ func textOrNothing(s string) []byte {
 }
 
 func tagsField() *Field     { return &Field{Name: "tags", Kind: Map} }
-func locationField() *Field { return str("location") }
+func locationField() *Field { return &Field{Name: "location", Exact: true} }
 
 // RenderGeneric is what a list of resources of all types answers for one: what is common to all.
 func RenderGeneric(d *Doc, how Shown) []byte {

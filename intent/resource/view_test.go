@@ -62,7 +62,7 @@ func TestChildrenInTheirParent(t *testing.T) {
 	v := doc(t, "virtualNetworks/V", `{"location":"westus2","properties":{`+net10+`}}`)
 	v.Revision, v.System.VNI = 5, 7
 	id := parse(t, "virtualNetworks/v/subnets/Web")
-	with, faults := Put(v, id, []byte(`{"name":"other","properties":{"addressPrefix":"10.0.0.0/24"}}`), "2025-03-01")
+	with, faults := Put(v, id, []byte(`{"name":"WEB","properties":{"addressPrefix":"10.0.0.0/24"}}`), "2025-03-01")
 	if len(faults) > 0 || with.Revision != 5 || with.System.VNI != 7 || with.ID.Name() != "V" || !with.HasChild(id.Key()) || v.HasChild(id.Key()) {
 		t.Fatalf("%s %+v %v", with.Body, with, faults)
 	}
