@@ -10,6 +10,7 @@ import (
 type hostCommands struct {
 	List  hostList  `cmd:"" help:"List the hosts: their state, what they carry and what they have acknowledged."`
 	Drain hostDrain `cmd:"" help:"Move all machines of a host elsewhere and give it no new ones."`
+	Check hostCheck `cmd:"" help:"Read back what the hosts have loaded and prove it equal to their goals."`
 	Fail  hostFail  `cmd:"" help:"Say that a host is gone: its machines are placed elsewhere at once."`
 
 	Add    hostAdd    `cmd:"" help:"Make a token by which a new host joins."`

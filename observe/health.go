@@ -5,18 +5,19 @@ import "time"
 // Sample is what a host has counted since its agent or its data plane began: numbers for metrics, without anything whose variety
 // grows with tenants, ports or rules.
 type Sample struct {
-	Version    string            `json:"version"`
-	Generation uint64            `json:"generation"` // enforced, as the kernel says
-	Ports      int               `json:"ports"`
-	Ready      int               `json:"ready"` // sandboxes that are configured
-	Drops      []DropSum         `json:"drops"`
-	Packets    map[string]uint64 `json:"packets"` // by what became of them: see Fates
-	Flows      uint64            `json:"flows"`
-	FlowLimit  uint64            `json:"flowLimit"`
-	Relearning float64           `json:"relearning"` // seconds for which connections of before a loss of all flows are taken up again
-	Apply      Histogram         `json:"apply"`      // seconds from a goal's arrival at the loop to its end
-	Failures   uint64            `json:"failures"`   // goals that could not be enforced completely
-	Services   Requests          `json:"services,omitempty"`
+	Version     string            `json:"version"`
+	Generation  uint64            `json:"generation"` // enforced, as the kernel says
+	Ports       int               `json:"ports"`
+	Ready       int               `json:"ready"` // sandboxes that are configured
+	Drops       []DropSum         `json:"drops"`
+	Packets     map[string]uint64 `json:"packets"` // by what became of them: see Fates
+	Flows       uint64            `json:"flows"`
+	FlowLimit   uint64            `json:"flowLimit"`
+	Relearning  float64           `json:"relearning"`  // seconds for which connections of before a loss of all flows are taken up again
+	Apply       Histogram         `json:"apply"`       // seconds from a goal's arrival at the loop to its end
+	Failures    uint64            `json:"failures"`    // goals that could not be enforced completely
+	Differences uint64            `json:"differences"` // between what was loaded, read back, and the goal
+	Services    Requests          `json:"services,omitempty"`
 }
 
 // Requests counts requests by service and outcome, since the services' process began.

@@ -41,14 +41,14 @@ func (v *Server) Operator() http.Handler {
 	m.HandleFunc("POST /ringfence/v1/principals/{app}/secret", v.postSecret)
 	m.HandleFunc("DELETE /ringfence/v1/principals/{app}", v.deletePrincipal)
 	m.HandleFunc("GET /ringfence/v1/audit", v.getAudit)
-	for _, kind := range []string{"drops", "events", "traffic", "flows"} {
+	for _, kind := range []string{"drops", "events", "traffic", "flows", "check"} {
 		m.HandleFunc("GET /ringfence/v1/"+kind, func(w http.ResponseWriter, r *http.Request) { v.getAnswers(w, r, kind) })
 	}
 	m.HandleFunc("GET /ringfence/v1/follow", v.getFollow)
 	m.HandleFunc("GET /ringfence/v1/trace", v.getTrace)
 	m.HandleFunc("GET /ringfence/v1/capture", v.getCapture)
 	m.HandleFunc("/ringfence/", func(w http.ResponseWriter, r *http.Request) {
-		fail(w, http.StatusNotFound, "NotFound", "No such route: hosts, servers, goal/HOST, sandboxes, drops, events, follow, trace, capture, traffic, flows, doctor, backup, principals, audit and ready are under /ringfence/v1/.")
+		fail(w, http.StatusNotFound, "NotFound", "No such route: hosts, servers, goal/HOST, sandboxes, drops, events, follow, trace, capture, traffic, flows, check, doctor, backup, principals, audit and ready are under /ringfence/v1/.")
 	})
 	return m
 }

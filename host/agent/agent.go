@@ -39,6 +39,8 @@ type Datapath interface {
 	FlowUse() (used, limit uint64, err error)
 	Relearning() (time.Duration, error)
 	Missing(ports []uint32) []string
+	Prove(h *goal.Host, devices func(port uint32) (ifindex int, ok bool), all bool) ([]observe.Proof, error)
+	ProveNext(h *goal.Host) ([]observe.Proof, error)
 	Trace(port uint32, frame []byte) (observe.Trace, error)
 	Capture(ctx context.Context, port uint32, snap int, fn func(observe.Captured), lost func(uint64)) error
 	TraceArrival(vni uint32, from netip.Addr, frame []byte) (observe.Trace, error)
@@ -117,7 +119,9 @@ type Agent struct {
 	looked   time.Time         // at the machine
 	amiss    []string          // seen then
 
-	retryAt, resyncAt, reportAt time.Time // zero: not due
+	checks chan check // what is loaded shall be proved
+
+	retryAt, resyncAt, reportAt, proveAt time.Time // zero: not due
 }
 
 // device is the host side of a port.
@@ -150,7 +154,7 @@ func New(d Deps) *Agent {
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
-	a := &Agent{Deps: d, devices: map[uint32]device{}, absent: map[uint32]string{}, seen: make(chan netdev.Event, 64), stopped: map[int]bool{}, guests: newGuests(d.Sandboxes, d.Log)}
+	a := &Agent{Deps: d, devices: map[uint32]device{}, absent: map[uint32]string{}, seen: make(chan netdev.Event, 64), stopped: map[int]bool{}, checks: make(chan check), guests: newGuests(d.Sandboxes, d.Log)}
 	a.answers.events.epoch = rand.Text()
 	return a
 }
@@ -177,6 +181,8 @@ func (a *Agent) Loop(ctx context.Context) {
 			a.changed()
 		case <-timer.C:
 			a.due(ctx, time.Now())
+		case c := <-a.checks:
+			a.check(ctx, c)
 		case <-a.Lost:
 			a.resync(ctx)
 		}
@@ -234,7 +240,7 @@ func (a *Agent) lose(ctx context.Context, index int) {
 // next is when something is to be done unasked.
 func (a *Agent) next() time.Time {
 	at := time.Now().Add(resyncEvery)
-	for _, t := range []time.Time{a.retryAt, a.resyncAt, a.reportAt, a.guests.next()} {
+	for _, t := range []time.Time{a.retryAt, a.resyncAt, a.reportAt, a.proveAt, a.guests.next()} {
 		if !t.IsZero() && t.Before(at) {
 			at = t
 		}
@@ -255,6 +261,9 @@ func (a *Agent) due(ctx context.Context, now time.Time) {
 			a.Stream.Report(r)
 			a.told = r
 		}
+	}
+	if passed(&a.proveAt) {
+		a.proveNext(ctx)
 	}
 	if passed(&a.retryAt) {
 		a.apply(ctx)

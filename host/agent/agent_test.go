@@ -34,6 +34,7 @@ type kernel struct {
 	served   uint64
 	ready    map[uint32]goal.Port
 	next     int
+	differs  []observe.Difference
 	early    int // guests that asked before their port was open
 }
 
@@ -120,6 +121,13 @@ func (k *kernel) Capture(ctx context.Context, port uint32, snap int, fn func(obs
 	<-ctx.Done()
 	return nil
 }
+
+func (k *kernel) Prove(*goal.Host, func(uint32) (int, bool), bool) ([]observe.Proof, error) {
+	defer k.lock()()
+	return []observe.Proof{{Part: "ports", Differences: k.differs}}, nil
+}
+
+func (k *kernel) ProveNext(h *goal.Host) ([]observe.Proof, error) { return k.Prove(h, nil, false) }
 
 func (k *kernel) Untold() (map[observe.Reason]uint64, error) {
 	return map[observe.Reason]uint64{observe.GuardMAC: 7}, nil

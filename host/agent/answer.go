@@ -115,7 +115,7 @@ func why(r observe.Reason, group, rule string, revision uint64) Why {
 	return Why{Reason: i.Name, Layer: i.Layer, Text: i.Text, Group: group, Rule: rule, Revision: revision}
 }
 
-// Answer answers one of the operator's questions: drops, events, follow, trace, capture, traffic, flows, metrics, checkup; what is asked for exactly stands
+// Answer answers one of the operator's questions: drops, events, follow, trace, capture, traffic, flows, check, metrics, checkup; what is asked for exactly stands
 // behind the word as in a URL.
 func (a *Agent) Answer(question string) (json.RawMessage, error) {
 	kind, rest, _ := strings.Cut(question, "?")
@@ -139,12 +139,14 @@ func (a *Agent) Answer(question string) (json.RawMessage, error) {
 		list, err = a.traffic()
 	case "flows":
 		list, err = a.flows()
+	case "check":
+		list, err = a.checkLoaded()
 	case "metrics":
 		list, err = a.sample()
 	case "checkup":
 		list = a.checkup()
 	default:
-		return nil, fmt.Errorf("question %q: drops, events, follow, trace, capture, traffic, flows, metrics or checkup expected", kind)
+		return nil, fmt.Errorf("question %q: drops, events, follow, trace, capture, traffic, flows, check, metrics or checkup expected", kind)
 	}
 	if err != nil {
 		return nil, err

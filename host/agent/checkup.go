@@ -43,6 +43,7 @@ func (a *Agent) checkup() observe.Checkup {
 			Cure: "restart this host's agent: it pins and attaches again what the goal needs"}
 	}
 	c.Findings = append(c.Findings, pins)
+	c.Findings = append(c.Findings, p.loaded(c.Now))
 	if services != nil {
 		c.Findings = append(c.Findings, servicesFit(services.Problem(), services.Counts()))
 	}

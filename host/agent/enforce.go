@@ -24,8 +24,11 @@ func (a *Agent) apply(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
+	if applied {
+		err = errors.Join(err, a.prove())
+	}
 	a.inForce = applied
-	a.retryAt, a.resyncAt = time.Time{}, time.Now().Add(resyncEvery)
+	a.retryAt, a.resyncAt, a.proveAt = time.Time{}, time.Now().Add(resyncEvery), time.Now().Add(proveEvery)
 	problem := ""
 	if err == nil {
 		a.failed = 0

@@ -19,6 +19,9 @@ type pulse struct {
 	ready    int       // configured sandboxes
 	apply    observe.Histogram
 	failures uint64
+	differs  uint64    // differences between what was loaded and the goal
+	differed time.Time // when there was one last
+	last     string    // it
 	drops    rising[dropKey, observe.DropSum]
 	packets  rising[packetKey, string]
 	services Services // nil before there are any
@@ -133,7 +136,7 @@ func (a *Agent) sample() (observe.Sample, error) {
 	for fate, n := range p.packets.take(passed, func(k packetKey) string { return k.fate }) {
 		s.Packets[fate] = n
 	}
-	s.Ports, s.Ready, s.Failures = len(p.ports), p.ready, p.failures
+	s.Ports, s.Ready, s.Failures, s.Differences = len(p.ports), p.ready, p.failures, p.differs
 	if p.services != nil {
 		s.Services = p.services.Counts()
 	}

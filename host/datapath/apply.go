@@ -81,6 +81,11 @@ func (d *Datapath) Apply(ctx context.Context, h *goal.Host, devices func(port ui
 	if h.Underlay != d.opts.Underlay {
 		return fmt.Errorf("datapath: the goal is for the host at %v, this is %v", h.Underlay, d.opts.Underlay)
 	}
+	if d.proofs.broken && d.older == nil {
+		if err := d.doubt(); err != nil {
+			return fmt.Errorf("datapath: what was loaded differs: %w", err)
+		}
+	}
 	u := d.begin(h, devices)
 	if d.older != nil {
 		u.before = d.older.rulesBefore()

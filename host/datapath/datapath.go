@@ -103,13 +103,15 @@ type Datapath struct {
 
 	closing sync.Once
 
-	mu     sync.Mutex // Apply and the Attach calls
-	kernel state      // what is programmed
-	held   bpf.Hold   // every link that is pinned
-	older  *migration // a set with another layout that is in force until the first goal is in ours; nil: none
+	mu        sync.Mutex       // Apply and the Attach calls
+	kernel    state            // what is programmed
+	held      bpf.Hold         // every link that is pinned
+	releasing map[retired]bool // slots that are about to be emptied
+	older     *migration       // a set with another layout that is in force until the first goal is in ours; nil: none
 
 	collecting sync.Mutex // the collector's key maps
 	names      ruleNames
+	proofs     proofs // of what is loaded
 	tracer     tracer
 	capturing  sync.Mutex // one capture at a time
 }

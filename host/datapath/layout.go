@@ -90,6 +90,14 @@ func (w blobWord) class() int    { return int(w & 0xff) }
 func (w blobWord) slot() uint32  { return uint32(w) >> 8 }
 func (w blobWord) epoch() uint32 { return uint32(w >> 32) }
 
+// among is the word, or one that points nowhere when there is no such class: somebody else wrote it.
+func (w blobWord) among(in []sizeClass) blobWord {
+	if w.class() > len(in) {
+		return makeBlobWord(0, 0, w.epoch())
+	}
+	return w
+}
+
 func makeBlobWord(class int, slot, epoch uint32) blobWord {
 	return blobWord(class&0xff) | blobWord(slot&0xffffff)<<8 | blobWord(epoch)<<32
 }

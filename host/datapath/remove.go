@@ -222,10 +222,17 @@ func (u *update) dropClasses() error {
 	return nil
 }
 
-// release empties the slots of blobs that are out of force, beside the caller: the kernel makes the writer wait.
+// release empties the slots of blobs that are out of force, beside the caller: the kernel makes the writer wait. Until then nobody gets
+// these slots.
 func (d *Datapath) release(blobs []retired) {
 	if len(blobs) == 0 {
 		return
+	}
+	if d.releasing == nil {
+		d.releasing = map[retired]bool{}
+	}
+	for _, b := range blobs {
+		d.releasing[b] = true
 	}
 	d.done.Go(func() {
 		for _, b := range blobs {
@@ -235,6 +242,7 @@ func (d *Datapath) release(blobs []retired) {
 			}
 			d.mu.Lock()
 			delete(d.kernel.blobs[b.m], b.slot)
+			delete(d.releasing, b)
 			d.mu.Unlock()
 		}
 	})

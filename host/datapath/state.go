@@ -105,6 +105,7 @@ func (s *state) readVNets(c *ebpf.Collection) error {
 		if err := c.Maps["vnet_words"].Lookup(v.Slot, &n.word); err != nil {
 			return err
 		}
+		n.word = n.word.among(tableClasses)
 		s.vnets[vni] = n
 	}
 	return it.Err()
@@ -160,6 +161,7 @@ func (s *state) readGroups(c *ebpf.Collection) error {
 		if err := c.Maps["group_words"].Lookup(v.Slot, &g.word); err != nil {
 			return err
 		}
+		g.word = g.word.among(groupClasses)
 		s.groups[k] = g
 	}
 	return it.Err()

@@ -78,6 +78,7 @@ var catalogue = []Metric{
 	{"ringfence_host_apply_seconds", histogram, "How long the agent took to bring the kernel to a goal.", []string{"host"}},
 	{"ringfence_host_service_requests_total", counter, "Requests of VMs to the host's services, by what became of them; they begin anew with the services' process.", []string{"host", "service", "outcome"}},
 	{"ringfence_host_apply_failures_total", counter, "Goals that the agent could not enforce completely; it tries again.", []string{"host"}},
+	{"ringfence_host_loaded_differences_total", counter, "Differences found between the tables that are loaded, read back from the kernel, and the goal. Each is an alarm: something else writes into them, or a program is wrong.", []string{"host"}},
 }
 
 // Catalogue lists every metric, in the order in which they are documented.

@@ -82,6 +82,7 @@ func sample(s *observe.Sample, put func(name string, value float64, labels ...st
 	put("flows_limit", float64(s.FlowLimit))
 	put("flows_relearning_seconds", s.Relearning)
 	put("apply_failures_total", float64(s.Failures))
+	put("loaded_differences_total", float64(s.Differences))
 }
 
 var known = func() map[string]bool {
