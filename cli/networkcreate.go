@@ -172,6 +172,7 @@ type nicCommands struct {
 	Show   showOne[nicKind, alone]   `cmd:"" help:"Show a network interface."`
 	Delete deleteOne[nicKind, alone] `cmd:"" help:"Delete a network interface."`
 	IP     ipConfigCommands          `cmd:"" name:"ip-config" help:"IP configurations of a network interface."`
+	Rules  nicRules                  `cmd:"" name:"list-effective-nsg" help:"List the security rules in force at a network interface, tags and groups resolved."`
 }
 
 type ipConfigCommands struct {

@@ -88,11 +88,20 @@ func (p *place) kind() reflect.Type {
 			reflect.StructField{Name: "Create", Type: reflect.TypeFor[tableCreate](), Tag: `cmd:"" help:"Create or replace one."`},
 			reflect.StructField{Name: "Delete", Type: reflect.TypeFor[tableDelete](), Tag: `cmd:"" help:"Delete one."`})
 	}
+	if p.typ != nil {
+		fields = append(fields, ownVerbs[p.typ.Name]...)
+	}
 	for _, b := range p.below {
 		fields = append(fields, b.field())
 	}
 	return reflect.StructOf(fields)
 }
+
+// ownVerbs are what a type of the table can be asked beyond the general verbs.
+var ownVerbs = map[string][]reflect.StructField{watcherType: {
+	{Name: "TestIPFlow", Type: reflect.TypeFor[testIPFlow](), Tag: `cmd:"" name:"test-ip-flow" help:"Say whether the rules at a machine allow a packet, and which decides."`},
+	{Name: "Diagnose", Type: reflect.TypeFor[runDiagnostic](), Tag: `cmd:"" name:"run-configuration-diagnostic" help:"Say rule by rule what decides about traffic at a machine."`},
+}}
 
 func (p *place) value() reflect.Value {
 	v := reflect.New(p.kind()).Elem()

@@ -71,7 +71,7 @@ func Run(ctx context.Context, c Config) error {
 		return err
 	}
 	defer l.close()
-	api := arm.New(arm.Deps{Snapshot: func() arm.Snapshot { return s.Snapshot() }, Admit: v, Identity: directory, Audit: v.audit, Limits: c.apiLimits(),
+	api := arm.New(arm.Deps{Snapshot: func() arm.Snapshot { return s.Snapshot() }, Admit: v, Questions: v, Identity: directory, Audit: v.audit, Limits: c.apiLimits(),
 		Log: journal.Component(all, "api"), Locations: c.Locations})
 	handler := route(v.Operator(), api, login.New(directory, journal.Component(all, "login"), c.Locations), directory)
 	log.Info("server started", "api", l.api.Addr().String(), "socket", l.operator.Addr().String(), "agents", l.agents.Addr().String(),

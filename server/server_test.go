@@ -81,7 +81,7 @@ func newPlaneOn(t testing.TB, o store.Options) *plane {
 	if err != nil {
 		t.Fatal(err)
 	}
-	api := arm.New(arm.Deps{Snapshot: func() arm.Snapshot { return s.Snapshot() }, Admit: p.Server, Identity: directory, Wait: 300 * time.Millisecond})
+	api := arm.New(arm.Deps{Snapshot: func() arm.Snapshot { return s.Snapshot() }, Admit: p.Server, Questions: p.Server, Identity: directory, Wait: 300 * time.Millisecond})
 	p.Server.identity = directory
 	directory.Keep(s)
 	both := route(p.Operator(), api, login.New(directory, slog.New(slog.DiscardHandler), nil), directory)

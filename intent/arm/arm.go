@@ -55,6 +55,7 @@ type Result struct {
 type Deps struct {
 	Snapshot  func() Snapshot // the newest
 	Admit     Admitter
+	Questions Diagnoser // nil: none is answered
 	Identity  *identity.Directory
 	Audit     *identity.Audit // nil: none is kept
 	Limits    identity.Limits // zero: none
