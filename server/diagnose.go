@@ -126,7 +126,6 @@ type flowQuestion struct {
 type flowAnswer struct {
 	Access   string `json:"access"`
 	RuleName string `json:"ruleName"`
-	RuleID   string `json:"ruleId"`
 }
 
 // flowVerify answers ipFlowVerify. A port that is any is asked about with all ports: where they are not decided alike there is no one answer.

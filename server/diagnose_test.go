@@ -31,10 +31,10 @@ func TestAzuresQuestions(t *testing.T) {
 		ask(network+"networkWatchers/w/ipFlowVerify", `{"targetResourceId":"`+compute+`virtualMachines/m","direction":"`+dir+`","protocol":"`+proto+
 			`","localIPAddress":"`+lip+`","localPort":"`+lport+`","remoteIPAddress":"`+rip+`","remotePort":"`+rport+`"}`, status, want)
 	}
-	flow("Inbound", "TCP", "10.0.1.4 80", "10.0.2.9 *", 200, `{"access":"Deny","ruleName":"securityRules/r","ruleId":""}`)
-	flow("Inbound", "TCP", "10.0.1.4 81", "10.0.2.9 5000", 200, `{"access":"Allow","ruleName":"defaultSecurityRules/AllowVnetInBound","ruleId":""}`)
-	flow("Inbound", "UDP", "10.0.1.4 80", "203.0.113.9 5000", 200, `{"access":"Deny","ruleName":"defaultSecurityRules/DenyAllInBound","ruleId":""}`)
-	flow("Outbound", "TCP", "10.0.1.4 *", "203.0.113.9 80", 200, `{"access":"Allow","ruleName":"defaultSecurityRules/AllowInternetOutBound","ruleId":""}`)
+	flow("Inbound", "TCP", "10.0.1.4 80", "10.0.2.9 *", 200, `{"access":"Deny","ruleName":"securityRules/r"}`)
+	flow("Inbound", "TCP", "10.0.1.4 81", "10.0.2.9 5000", 200, `{"access":"Allow","ruleName":"defaultSecurityRules/AllowVnetInBound"}`)
+	flow("Inbound", "UDP", "10.0.1.4 80", "203.0.113.9 5000", 200, `{"access":"Deny","ruleName":"defaultSecurityRules/DenyAllInBound"}`)
+	flow("Outbound", "TCP", "10.0.1.4 *", "203.0.113.9 80", 200, `{"access":"Allow","ruleName":"defaultSecurityRules/AllowInternetOutBound"}`)
 	flow("Inbound", "TCP", "10.0.1.4 *", "10.0.2.9 *", 400, "securityRules/r")
 	flow("Inbound", "TCP", "10.0.1.5 80", "10.0.2.9 1", 400, "no address of")
 	flow("Inbound", "ICMP", "10.0.1.4 80", "10.0.2.9 1", 400, "TCP or UDP")
@@ -59,7 +59,7 @@ func TestAzuresQuestions(t *testing.T) {
 	ask(network+"networkInterfaces/i/effectiveNetworkSecurityGroups", "", 200, `"association":{"subnet":{"id":"`+network+`virtualNetworks/v/subnets/a"}}`,
 		`"name":"securityRules/r","protocol":"Tcp","sourcePortRange":"0-65535","destinationPortRange":"80-80","sourcePortRanges":["0-65535"],"destinationPortRanges":["80-80"],"sourceAddressPrefix":"0.0.0.0/0",`+
 			`"destinationAddressPrefix":"0.0.0.0/0","sourceAddressPrefixes":["0.0.0.0/0","0.0.0.0/0"]`,
-		`"sourceAddressPrefix":"VirtualNetwork"`, `"expandedSourceAddressPrefix":["10.0.0.0/15","10.2.0.0/16"`, `"tagMap":{`, `"priority":65500,"direction":"Outbound"`)
+		`"sourceAddressPrefix":"VirtualNetwork"`, `"expandedSourceAddressPrefix":["10.0.0.0/15","10.2.0.0/16"`, `"priority":65500,"direction":"Outbound"`)
 	p.must(network+"networkInterfaces/idle", nic("b"))
 	ask(network+"networkInterfaces/idle/effectiveNetworkSecurityGroups", "", 400, "NicMustBeAttachedToRunningVmToGetEffectiveSecurityGroups")
 	ask(network+"networkInterfaces/none/effectiveNetworkSecurityGroups", "", 404, "ResourceNotFound")

@@ -14,10 +14,9 @@ type idOf struct {
 }
 
 type effectiveGroup struct {
-	NetworkSecurityGroup   idOf                `json:"networkSecurityGroup"`
-	Association            map[string]idOf     `json:"association"`
-	EffectiveSecurityRules []effectiveRule     `json:"effectiveSecurityRules"`
-	TagMap                 map[string][]string `json:"tagMap"`
+	NetworkSecurityGroup   idOf            `json:"networkSecurityGroup"`
+	Association            map[string]idOf `json:"association"`
+	EffectiveSecurityRules []effectiveRule `json:"effectiveSecurityRules"`
 }
 
 // effectiveRule is a rule as Azure's effective rules write it: resolved, and in their own words for any.
@@ -40,17 +39,18 @@ type effectiveRule struct {
 }
 
 // effectiveGroups are the rules in force at an interface, tags and application security groups resolved as the host enforces them.
+// Azure's tagMap is not among them: Azure sends an object where its SDK reads a string, and what tags hold stands in the rules.
 func effectiveGroups(r *interfaceRules) any {
 	out := []effectiveGroup{}
 	for _, l := range r.levels(false) {
-		g := effectiveGroup{NetworkSecurityGroup: idOf{l.group.ID}, EffectiveSecurityRules: []effectiveRule{}, TagMap: map[string][]string{},
+		g := effectiveGroup{NetworkSecurityGroup: idOf{l.group.ID}, EffectiveSecurityRules: []effectiveRule{},
 			Association: map[string]idOf{"networkInterface": {l.at}}}
 		if l.group == r.subnet && l.at == r.port.SubnetID {
 			g.Association = map[string]idOf{"subnet": {l.at}}
 		}
 		for i, rules := range [][]goal.Rule{l.group.In, l.group.Out} {
 			for k := range rules {
-				e := r.effective(&rules[k], g.TagMap)
+				e := r.effective(&rules[k])
 				e.Direction = []string{"Inbound", "Outbound"}[i]
 				g.EffectiveSecurityRules = append(g.EffectiveSecurityRules, e)
 			}
@@ -60,20 +60,20 @@ func effectiveGroups(r *interfaceRules) any {
 	return map[string]any{"value": out}
 }
 
-func (r *interfaceRules) effective(rule *goal.Rule, tags map[string][]string) effectiveRule {
+func (r *interfaceRules) effective(rule *goal.Rule) effectiveRule {
 	e := effectiveRule{Name: rule.Name, Protocol: protocolWord(rule.Protocol), Access: "Deny", Priority: rule.Priority,
 		SourcePortRanges: portWords(rule.SrcPorts), DestinationPortRanges: portWords(rule.DstPorts)}
 	if rule.Allow {
 		e.Access = "Allow"
 	}
 	e.SourcePortRange, e.DestinationPortRange = only(e.SourcePortRanges), only(e.DestinationPortRanges)
-	e.SourceAddressPrefix, e.SourceAddressPrefixes, e.ExpandedSourceAddressPrefix = r.side(rule.Src, tags)
-	e.DestinationAddressPrefix, e.DestinationAddressPrefixes, e.ExpandedDestinationAddressPrefix = r.side(rule.Dst, tags)
+	e.SourceAddressPrefix, e.SourceAddressPrefixes, e.ExpandedSourceAddressPrefix = r.side(rule.Src)
+	e.DestinationAddressPrefix, e.DestinationAddressPrefixes, e.ExpandedDestinationAddressPrefix = r.side(rule.Dst)
 	return e
 }
 
 // side writes the addresses of one side: tags by name with what they hold beside, members of application security groups by address.
-func (r *interfaceRules) side(m goal.Match, tags map[string][]string) (one string, all, expanded []string) {
+func (r *interfaceRules) side(m goal.Match) (one string, all, expanded []string) {
 	if m.Any {
 		return "0.0.0.0/0", []string{"0.0.0.0/0", "0.0.0.0/0"}, nil // the second one is Azure's habit
 	}
@@ -85,8 +85,7 @@ func (r *interfaceRules) side(m goal.Match, tags map[string][]string) (one strin
 			continue
 		}
 		all = append(all, tag)
-		tags[tag] = prefixWords(r.sets[set])
-		expanded = append(expanded, tags[tag]...)
+		expanded = append(expanded, prefixWords(r.sets[set])...)
 	}
 	return only(all), all, expanded
 }

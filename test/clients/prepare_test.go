@@ -34,9 +34,29 @@ func (c *conformance) prepare(t *testing.T) {
 		ids = append(ids, c.wire.path)
 	}
 	slices.SortStableFunc(ids, func(a, b string) int { return rank(a) - rank(b) })
+	var asked struct{ TargetResourceID, LocalIPAddress string }
+	if json.Unmarshal(c.wire.sent, &asked) == nil && asked.LocalIPAddress != "" {
+		c.home(t, asked.TargetResourceID, asked.LocalIPAddress)
+	}
 	for _, id := range ids {
 		c.make(t, id)
 	}
+	if nic, ok := strings.CutSuffix(c.wire.path, "/effectiveNetworkSecurityGroups"); ok { // it runs
+		scope := groupRule.FindString(nic)
+		c.put(t, scope+"/providers/Microsoft.Compute/virtualMachines/its-machine", fields{"location": location,
+			"properties": fields{"networkProfile": fields{"networkInterfaces": []fields{{"id": nic}}}}})
+	}
+}
+
+// home makes the interface of a machine with an address that a question names.
+func (c *conformance) home(t *testing.T, machine, address string) {
+	t.Helper()
+	scope := "/subscriptions/" + c.sub + groupRule.FindString(machine)[len("/subscriptions/")+36:] + "/providers/Microsoft.Network/"
+	c.make(t, scope+"virtualNetworks/taken-for-granted")
+	subnet := scope + "virtualNetworks/taken-for-granted/subnets/home"
+	c.put(t, subnet, fields{"properties": fields{"addressPrefix": address[:strings.LastIndexByte(address, '.')] + ".0/24"}})
+	c.put(t, scope+"networkInterfaces/taken-for-granted", fields{"location": location, "properties": fields{"ipConfigurations": []fields{{"name": "ipconfig1",
+		"properties": fields{"subnet": fields{"id": subnet}, "privateIPAllocationMethod": "Static", "privateIPAddress": address}}}}})
 }
 
 // rank puts what is referred to before what refers.
