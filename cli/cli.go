@@ -63,7 +63,7 @@ type globals struct {
 	CA           string `name:"ca" env:"RINGFENCE_CA" help:"File with the certificate to trust the endpoint by." group:"global"`
 	Subscription string `env:"RINGFENCE_SUBSCRIPTION" help:"Subscription: its id or its name." group:"global"`
 	As           string `env:"RINGFENCE_AS" placeholder:"TENANT" help:"Speak as this tenant, with its token over TLS, not as the operator." group:"global"`
-	Output       string `short:"o" enum:"table,json,yaml,none,junit,sarif," default:"" help:"Output format: table, json, yaml or none; of verify also junit and sarif, of lint also sarif." group:"global"`
+	Output       string `short:"o" enum:"table,json,jsonc,yaml,yamlc,tsv,none,junit,sarif," default:"" help:"Output format: table, json, yaml, tsv or none (jsonc and yamlc as json and yaml); of verify also junit and sarif, of lint also sarif." group:"global"`
 	Query        string `placeholder:"JMESPATH" help:"Print only this part of the answer." group:"global"`
 }
 

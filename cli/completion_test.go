@@ -43,7 +43,7 @@ echo "${COMPREPLY[*]}"
 		"ringfence vm create --na":              "--name",
 		"ringfence --lab vm vm sh":              "show", // the value of a flag is no command
 		"ringfence network nsg rule cr":         "create",
-		"ringfence vm list -o j":                "json junit",
+		"ringfence vm list -o j":                "json jsonc junit",
 		"ringfence vm list --query x":           "",
 		"ringfence completion ":                 "bash zsh fish",
 		"ringfence restore mon":                 "monday.backup",

@@ -344,7 +344,7 @@ func (d *demo) configured(ctx context.Context) error {
 
 // conclude prints the matrix and how long everything took.
 func (d *demo) conclude(cells []matrix.Cell, began time.Time) error {
-	if f := d.flags.Output; f == "json" || f == "yaml" {
+	if d.structured() {
 		if err := d.print(generic(cells)); err != nil {
 			return err
 		}

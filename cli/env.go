@@ -39,7 +39,7 @@ func trusted(all []variable) []variable {
 // printEnv writes what a shell can evaluate; --output json and yaml give the same as an object.
 func (a *app) printEnv(all []variable, notes ...string) error {
 	all = trusted(all)
-	if f := a.flags.Output; f == "json" || f == "yaml" || a.flags.Query != "" {
+	if a.structured() {
 		m := map[string]any{}
 		for _, v := range all {
 			m[v.name] = v.value

@@ -16,7 +16,7 @@ var vmColumns = []column{
 // printMachines prints machines; a table shows their addresses too, which their interfaces know.
 func (s *session) printMachines(vms, nics []any, many bool) error {
 	a := s.app
-	if f := a.flags.Output; f == "json" || f == "yaml" || a.flags.Query != "" {
+	if a.structured() {
 		if !many {
 			return a.print(vms[0])
 		}

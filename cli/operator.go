@@ -29,7 +29,7 @@ func (c *dumpGoal) Run(a *app) error {
 		return err
 	}
 	path := "/ringfence/v1/goal/" + url.PathEscape(c.Host)
-	if f := a.flags.Output; f == "json" || f == "yaml" || a.flags.Query != "" {
+	if a.structured() {
 		ans, err := cl.send(a.ctx, http.MethodGet, path+"?format=json", nil)
 		if err != nil {
 			return err

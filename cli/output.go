@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -37,12 +38,67 @@ func (a *app) print(v any, columns ...column) error {
 		return usagef("-o %s: this command has no such output", format)
 	case "none":
 		return nil
-	case "json":
+	case "json", "jsonc":
 		return printJSON(a.out, v)
-	case "yaml":
+	case "yaml", "yamlc":
 		return printYAML(a.out, v)
+	case "tsv":
+		return printTSV(a.out, v, columns)
 	}
 	return printTable(a.out, v, columns)
+}
+
+// structured tells whether a program is to read the answer: then all of it is printed, as the API has it.
+func (a *app) structured() bool {
+	return slices.Contains([]string{"json", "jsonc", "yaml", "yamlc"}, a.flags.Output) || a.flags.Query != ""
+}
+
+// printTSV writes values apart by tabs and nothing else, as shells read them: a line for each element, of objects the columns of the table, or
+// their values in the order of their names.
+func printTSV(w io.Writer, v any, columns []column) error {
+	rows, many := v.([]any)
+	if !many {
+		rows = []any{v}
+	}
+	for _, r := range rows {
+		cells, err := tsvCells(r, columns)
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintln(w, strings.Join(cells, "\t")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var tsvBreaks = strings.NewReplacer("\t", " ", "\n", " ", "\r", " ")
+
+func tsvCells(row any, columns []column) (cells []string, err error) {
+	var values []any
+	switch row := row.(type) {
+	case []any:
+		values = row
+	case map[string]any:
+		if columns == nil {
+			for _, name := range slices.Sorted(maps.Keys(row)) {
+				values = append(values, row[name])
+			}
+		}
+		for _, c := range columns {
+			one, err := jmespath.Search(c.path, row)
+			if err != nil {
+				return nil, fmt.Errorf("column %s: %w", c.title, err)
+			}
+			values = append(values, one)
+		}
+	default:
+		values = []any{row}
+	}
+	for _, one := range values {
+		cells = append(cells, tsvBreaks.Replace(cell(one)))
+	}
+	return cells, nil
 }
 
 func printJSON(w io.Writer, v any) error {

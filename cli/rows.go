@@ -31,11 +31,11 @@ func (p *rowPrinter) print(v any) error {
 	switch p.a.flags.Output {
 	case "none":
 		return nil
-	case "json":
+	case "json", "jsonc":
 		enc := json.NewEncoder(p.a.out)
 		enc.SetEscapeHTML(false)
 		return enc.Encode(v)
-	case "yaml":
+	case "yaml", "yamlc":
 		b, err := yaml.Marshal(v)
 		if err == nil {
 			_, err = fmt.Fprintf(p.a.out, "---\n%s", b)

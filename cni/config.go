@@ -10,7 +10,7 @@ import (
 
 // Where things are unless the configuration says otherwise.
 const (
-	defaultSocket = "/run/ringfence/" + "agent.sock"
+	defaultSocket = "/run/ringfenced/host/agent.sock"
 	defaultData   = "/var/lib/cni/ringfence"
 )
 

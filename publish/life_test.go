@@ -249,6 +249,11 @@ func TestAnotherServerThatIsBehind(t *testing.T) {
 	a.SetServers([]string{b.address})
 	c, _ := a.call(t, "host1", files, nil)
 	next(t, c)
+	eventually(t, "told of the other", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return slices.Contains(c.servers, b.address)
+	})
 	a.stop()
 	eventually(t, "connected to the other", func() bool { return b.status("host1").Connected })
 	if p := b.status("host1").Problem; !strings.Contains(p, "generation 5") {
