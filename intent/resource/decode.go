@@ -55,7 +55,16 @@ type decoder struct {
 	refused Faults
 }
 
+// mostFaults bounds what is said about one body: each fault looks for its line, and a body has room for a million.
+const mostFaults = 100
+
+// full tells whether enough is said.
+func (d *decoder) full() bool { return len(d.invalid) >= mostFaults }
+
 func (d *decoder) fault(path string, off int, format string, args ...any) {
+	if d.full() {
+		return
+	}
 	line, col := position(d.text, off)
 	msg := fmt.Sprintf(format, args...) + fmt.Sprintf(" Path '%s', line %d, position %d.", path, line, col)
 	d.invalid = append(d.invalid, bad(path, "InvalidJson", msg))
@@ -82,7 +91,7 @@ func (d *decoder) object(f *Field, n *node, path string) *node {
 		}
 	}
 	for _, c := range fields {
-		if c.Required && out.get(c.Name) == nil && !d.faulty(join(path, c.Name)) {
+		if !d.full() && c.Required && out.get(c.Name) == nil && !d.faulty(join(path, c.Name)) {
 			d.fault(join(path, c.Name), n.off, "Required property '%s' not found in JSON.", c.Name)
 		}
 	}
@@ -100,6 +109,9 @@ func (d *decoder) value(f *Field, n *node, path string) *node {
 		return nil
 	}
 	if f.Effect == Refused && !harmless(f, n) {
+		if len(d.refused) >= mostFaults {
+			return nil
+		}
 		d.refused = append(d.refused, bad(path, NotSupported, fmt.Sprintf(
 			"The field '%s' has the value %s. Ringfence does not support it, and it would change what is enforced: leave it out%s.",
 			path, shorten(string(n.append(nil))), alternatives(f.Harmless))))
@@ -151,6 +163,9 @@ func (d *decoder) kind(f *Field, n *node, path string) *node {
 	case Array:
 		out := &node{kind: kindArray, elems: []*node{}}
 		for i, e := range n.elems {
+			if d.full() {
+				break // refused already
+			}
 			if v := d.element(f.Elem, e, fmt.Sprintf("%s[%d]", path, i)); v != nil {
 				out.elems = append(out.elems, v)
 			}
