@@ -51,6 +51,9 @@ var azurePaths = sync.OnceValue(func() *place {
 
 // onAzure finds what a path is on Azure: its canonical words, and whether Azure serves the method there.
 func onAzure(verb string, path []string) (words []string, served bool) {
+	if len(path) == 0 {
+		return nil, false
+	}
 	for _, found := range azurePaths().find(path) {
 		if at := found[len(found)-1]; at.verbs[verb] {
 			for _, p := range found {
