@@ -25,7 +25,7 @@ func (a *app) ask(s *session, path string, body any, rows func(any) any, columns
 	if err != nil {
 		return err
 	}
-	if rows != nil && a.flags.Output == "table" && a.flags.Query == "" {
+	if rows != nil && (a.flags.Output == "" || a.flags.Output == "table") && a.flags.Query == "" {
 		v = rows(v)
 	}
 	return a.print(v, columns...)
