@@ -40,6 +40,24 @@ type results struct {
 		Name    string             `json:"name"`
 		Metrics map[string]float64 `json:"metrics"`
 	} `json:"programs"`
+	Guests *struct {
+		One, Many struct {
+			What   string  `json:"what"`
+			Median float64 `json:"median_ms"`
+		}
+		DNS []struct {
+			Machines int     `json:"machines"`
+			Answered float64 `json:"answered_per_second"`
+			Lost     float64 `json:"lost_share"`
+			P50      float64 `json:"p50_ms"`
+			P99      float64 `json:"p99_ms"`
+		} `json:"dns"`
+	} `json:"guests"`
+	Verifier []struct {
+		What  string  `json:"what"`
+		Unit  string  `json:"unit"`
+		Value float64 `json:"value"`
+	} `json:"verifier"`
 }
 
 // figures is the last run of `make bench` as tables.
@@ -70,6 +88,7 @@ func figures() string {
 	for _, c := range r.Control {
 		fmt.Fprintf(&out, "| %s | %.0f ms |\n", c.What, c.Median)
 	}
+	r.guests(&out)
 	if len(r.Compared) > 0 {
 		out.WriteString("\n| compared, in turns | ratio (quartiles) |\n|---|---|\n")
 	}
@@ -86,7 +105,35 @@ func figures() string {
 		}
 		fmt.Fprintf(&out, "| `%s` | %s |\n", p.Name, strings.Join(words, ", "))
 	}
+	r.verifier(&out)
 	return out.String()
+}
+
+// guests is what machines wait for.
+func (r *results) guests(out *strings.Builder) {
+	g := r.Guests
+	if g == nil {
+		return
+	}
+	fmt.Fprintf(out, "| %s | %.0f ms |\n| %s | %.0f ms |\n", g.One.What, g.One.Median, g.Many.What, g.Many.Median)
+	for _, d := range g.DNS {
+		fmt.Fprintf(out, "| DNS, %d machines ask %.0f times a second: lost %.2f %%, p50 %.2f ms, p99 | %.2f ms |\n", d.Machines, d.Answered, 100*d.Lost, d.P50, d.P99)
+	}
+}
+
+// verifier is how long questions about all packets take.
+func (r *results) verifier(out *strings.Builder) {
+	if len(r.Verifier) == 0 {
+		return
+	}
+	out.WriteString("\n| verifier, one core (docs/verify.md says what each is) | |\n|---|---|\n")
+	for i := 0; i < len(r.Verifier); {
+		what, words := r.Verifier[i].What, []string{}
+		for ; i < len(r.Verifier) && r.Verifier[i].What == what; i++ {
+			words = append(words, strconv.FormatFloat(r.Verifier[i].Value, 'f', -1, 64)+" "+r.Verifier[i].Unit)
+		}
+		fmt.Fprintf(out, "| `%s` | %s |\n", what, strings.Join(words, ", "))
+	}
 }
 
 func quantity(v float64, unit string) string {
