@@ -251,17 +251,12 @@ func (q *request) listAssignments(sc scope) error {
 	now := incarnations(q.h.Snapshot())
 	var all []map[string]any
 	for _, a := range q.h.Identity.Assignments() {
-		here := a.Covers(sc.id) || below && within(a.Scope, sc.id)
+		here := a.Covers(sc.id) || below && identity.Within(a.Scope, sc.id)
 		if here && a.Standing(now) && (principal == "" || is(a.Principal, principal)) {
 			all = append(all, assignmentJSON(a))
 		}
 	}
 	return values(q, all)
-}
-
-func within(target, scope string) bool {
-	target, scope = strings.ToLower(target), strings.ToLower(scope)
-	return target == scope || strings.HasPrefix(target, scope+"/")
 }
 
 func (q *request) deleteAssignment(a identity.Assignment) error {

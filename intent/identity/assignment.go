@@ -90,9 +90,10 @@ func (a Assignment) Standing(now Incarnations) bool {
 }
 
 // Covers tells whether target lies at or below the assignment's scope. Both are ids without a slash at the end.
-func (a Assignment) Covers(target string) bool { return within(target, a.Scope) }
+func (a Assignment) Covers(target string) bool { return Within(target, a.Scope) }
 
-func within(target, scope string) bool {
+// Within tells whether target is scope or lies below it; both are ids without a slash at the end, in any casing.
+func Within(target, scope string) bool {
 	target, scope = strings.ToLower(target), strings.ToLower(scope)
 	return target == scope || strings.HasPrefix(target, scope+"/")
 }
@@ -130,7 +131,7 @@ func (r Rights) May(action, target string) bool {
 
 // Sees tells whether anything at all at or below target may be read: only then is its name shown in lists.
 func (r Rights) Sees(target string) bool {
-	return r.everything || slices.ContainsFunc(r.held, func(h held) bool { return h.Covers(target) || within(h.Scope, target) })
+	return r.everything || slices.ContainsFunc(r.held, func(h held) bool { return h.Covers(target) || Within(h.Scope, target) })
 }
 
 // Everything tells whether nothing is refused.
