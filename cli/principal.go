@@ -230,29 +230,34 @@ func (roleList) Help() string {
 var assignmentColumns = []column{{"Name", "name"}, {"Principal", "properties.principalId"}, {"Role", "properties.roleDefinitionId"}, {"Scope", "properties.scope"}}
 
 func (c *roleList) Run(a *app) error {
-	v, err := c.find(a)
+	v, names, err := c.find(a)
 	if err != nil {
 		return err
 	}
 	for _, one := range v {
-		if p, ok := at(one, "properties").(map[string]any); ok && a.flags.Output == "" && a.flags.Query == "" {
-			p["roleDefinitionId"] = roleName(text(one, "properties.roleDefinitionId"))
+		if p, ok := at(one, "properties").(map[string]any); ok && !a.structured() {
+			p["roleDefinitionId"] = roleOf(one, names)
 		}
 	}
 	return a.print(v, assignmentColumns...)
 }
 
-func (c *roleList) find(a *app) ([]any, error) {
+// find gives the assignments, and the names of the roles.
+func (c *roleList) find(a *app) ([]any, map[string]string, error) {
 	cl, err := a.newClient()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	names, err := cl.roleNames(a)
+	if err != nil {
+		return nil, nil, err
 	}
 	path := strings.TrimRight(c.Scope, "/") + "/providers/Microsoft.Authorization/roleAssignments" + authorizationVersion
 	if c.Assignee != "" {
 		path += "&$filter=" + url.QueryEscape("principalId eq '"+a.objectID(c.Assignee)+"'")
 	}
 	v, err := cl.ask(a, http.MethodGet, path, nil)
-	return list(v, "value"), err
+	return list(v, "value"), names, err
 }
 
 type roleDelete struct {
@@ -268,7 +273,7 @@ func (c *roleDelete) Run(a *app) error {
 	if c.Assignee == "" {
 		return usagef("--assignee: name the service principal")
 	}
-	found, err := c.find(a)
+	found, names, err := c.find(a)
 	if err != nil {
 		return err
 	}
@@ -278,7 +283,7 @@ func (c *roleDelete) Run(a *app) error {
 	}
 	gone := 0
 	for _, one := range found {
-		if !strings.EqualFold(strings.TrimRight(c.Scope, "/"), text(one, "properties.scope")) || c.Role != "" && !strings.EqualFold(roleName(text(one, "properties.roleDefinitionId")), c.Role) {
+		if !strings.EqualFold(strings.TrimRight(c.Scope, "/"), text(at(one, "properties"), "scope")) || c.Role != "" && !strings.EqualFold(roleOf(one, names), c.Role) {
 			continue
 		}
 		if _, err := cl.ask(a, http.MethodDelete, text(one, "id")+authorizationVersion, nil); err != nil {
@@ -312,19 +317,26 @@ func (c *roleDefinitionList) Run(a *app) error {
 	return a.print(at(v, "value"), column{"Name", "properties.roleName"}, column{"Id", "name"}, column{"Description", "properties.description"})
 }
 
-// roleName is the name of a role definition's id, as far as it is built in.
-func roleName(id string) string {
-	for guid, name := range builtIn {
-		if strings.HasSuffix(strings.ToLower(id), guid) {
-			return name
-		}
+// roleNames are the names of the roles by their ids in lower case, as the API tells them.
+func (c *client) roleNames(a *app) (map[string]string, error) {
+	v, err := c.ask(a, http.MethodGet, "/providers/Microsoft.Authorization/roleDefinitions"+authorizationVersion, nil)
+	if err != nil {
+		return nil, err
 	}
-	return id
+	names := map[string]string{}
+	for _, d := range list(v, "value") {
+		names[strings.ToLower(text(d, "name"))] = text(at(d, "properties"), "roleName")
+	}
+	return names, nil
 }
 
-var builtIn = map[string]string{
-	"8e3af657-a8ff-443c-a75c-2fe8c4bcb635": "Owner", "b24988ac-6180-42a0-ab88-20f7382dd24c": "Contributor",
-	"acdd72a7-3385-48ef-bd42-f606fba81ae7": "Reader", "4d97b98b-1d4f-4787-a291-c67834d212e7": "Network Contributor",
+// roleOf is the name of the role that an assignment gives, or the id of its definition.
+func roleOf(assignment any, names map[string]string) string {
+	id := text(at(assignment, "properties"), "roleDefinitionId")
+	if name := names[strings.ToLower(id[strings.LastIndexByte(id, '/')+1:])]; name != "" {
+		return name
+	}
+	return id
 }
 
 type monitorCommands struct {
