@@ -94,6 +94,9 @@ func secretOf(years int, now time.Time) (identity.Secret, string) {
 }
 
 func (v *Server) postPrincipal(w http.ResponseWriter, r *http.Request) {
+	if !v.recordable(w) {
+		return
+	}
 	n, err := readNew(r)
 	if err != nil {
 		fail(w, http.StatusBadRequest, "InvalidRequestContent", "The request cannot be read: "+err.Error()+".")
@@ -121,9 +124,28 @@ func (v *Server) postPrincipal(w http.ResponseWriter, r *http.Request) {
 		refusePrincipal(w, err)
 		return
 	}
+	v.enter("write", p, http.StatusCreated)
 	out := v.shown(p)
 	out.Configured, out.Password = false, text
 	answer(w, http.StatusCreated, out)
+}
+
+// enter puts on record what the operator did to a principal. An audit log that takes nothing keeps the change out: see recordable.
+func (v *Server) enter(operation string, p identity.ServicePrincipal, status int) {
+	err := v.audit.Write(identity.Entry{Time: time.Now().UTC(), Principal: "operator", Operation: "ringfence/principals/" + operation, Resource: "/ringfence/v1/principals/" + p.App,
+		Correlation: randomGUID(), Request: randomGUID(), Status: status})
+	if err != nil {
+		v.log.Error("audit log", "error", err, "operation", operation, "principal", p.App)
+	}
+}
+
+// recordable refuses a change while the audit log takes no entries.
+func (v *Server) recordable(w http.ResponseWriter) bool {
+	if err := v.audit.Ready(); err != nil {
+		fail(w, http.StatusServiceUnavailable, "AuditLogUnavailable", "The audit log cannot be written, so nothing is changed: "+err.Error()+".")
+		return false
+	}
+	return true
 }
 
 func randomGUID() string { return resource.GUID(secret.New()) }
@@ -143,6 +165,9 @@ func (v *Server) storedPrincipal(w http.ResponseWriter, r *http.Request) (identi
 
 // postSecret adds a secret; with ?append=false the older ones end.
 func (v *Server) postSecret(w http.ResponseWriter, r *http.Request) {
+	if !v.recordable(w) {
+		return
+	}
 	p, ok := v.storedPrincipal(w, r)
 	if !ok {
 		return
@@ -166,12 +191,16 @@ func (v *Server) postSecret(w http.ResponseWriter, r *http.Request) {
 		refusePrincipal(w, err)
 		return
 	}
+	v.enter("secret/write", p, http.StatusOK)
 	out := v.shown(p)
 	out.Password = text
 	answer(w, http.StatusOK, out)
 }
 
 func (v *Server) deletePrincipal(w http.ResponseWriter, r *http.Request) {
+	if !v.recordable(w) {
+		return
+	}
 	p, ok := v.storedPrincipal(w, r)
 	if !ok {
 		return
@@ -180,6 +209,7 @@ func (v *Server) deletePrincipal(w http.ResponseWriter, r *http.Request) {
 		refusePrincipal(w, err)
 		return
 	}
+	v.enter("delete", p, http.StatusOK)
 	answer(w, http.StatusOK, v.shown(p))
 }
 
